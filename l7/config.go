@@ -1,0 +1,147 @@
+package l7
+
+import (
+	"net/netip"
+
+	"github.com/backstay/backstay"
+)
+
+// Frontend is what a file says about addresses that accept traffic, and the
+// routes from them.
+type Frontend struct {
+	Bind           []string       `yaml:"bind" change:"live" json:"bind"` // ":8080", "127.0.0.1:8080", "[::1]:8080", "unix:/run/x.sock"
+	Mode           string         `yaml:"mode" change:"live" json:"mode"` // http
+	TLS            *TLS           `yaml:"tls" change:"live" json:"tls,omitempty"`
+	Routes         []Route        `yaml:"routes" change:"live" json:"routes,omitempty"`     // first match in file order
+	Redirect       string         `yaml:"redirect" change:"live" json:"redirect,omitempty"` // https: 308 to the same URL on https
+	Allow          []netip.Prefix `yaml:"allow" change:"live" json:"allow,omitempty"`
+	Deny           []netip.Prefix `yaml:"deny" change:"live" json:"deny,omitempty"` // wins over allow
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies" change:"live" json:"trusted_proxies,omitempty"`
+	Limits         Limits         `yaml:"limits" change:"live" json:"limits"`
+	Timeout        ClientTimeout  `yaml:"timeout" change:"live" json:"timeout"`
+	AccessLog      *AccessLog     `yaml:"access_log" change:"live" json:"access_log,omitempty"`
+}
+
+// SetDefaults fills in what a file leaves out.
+func (f *Frontend) SetDefaults() {
+	*f = Frontend{Mode: "http"}
+	f.Limits.SetDefaults()
+	f.Timeout.SetDefaults()
+}
+
+// TLS is TLS towards clients.
+type TLS struct {
+	Certs      []CertFiles `yaml:"certs" change:"live" json:"certs"`             // SNI picks; the first is the default
+	MinVersion string      `yaml:"min_version" change:"live" json:"min_version"` // 1.2, 1.3
+}
+
+// SetDefaults fills in what a file leaves out.
+func (t *TLS) SetDefaults() { *t = TLS{MinVersion: "1.2"} }
+
+// CertFiles are PEM files of a chain and its key. The agent reads them; the
+// contents go to the proxy in the [Snapshot].
+type CertFiles struct {
+	Cert string `yaml:"cert" change:"live" json:"cert"`
+	Key  string `yaml:"key" change:"live" json:"key"` // not world-readable
+}
+
+// Route is which requests go where.
+type Route struct {
+	Host    []string          `yaml:"host" change:"live" json:"host,omitempty"` // example.com, *.example.com
+	Path    string            `yaml:"path" change:"live" json:"path,omitempty"` // trailing / = prefix, else exact
+	Methods []string          `yaml:"methods" change:"live" json:"methods,omitempty"`
+	Headers map[string]string `yaml:"headers" change:"live" json:"headers,omitempty"` // all of these; * = present
+	Clients []netip.Prefix    `yaml:"clients" change:"live" json:"clients,omitempty"`
+
+	To       string    `yaml:"to" change:"live" json:"to,omitempty"`     // a service
+	Port     string    `yaml:"port" change:"live" json:"port,omitempty"` // of the service: the only one, else http, else required
+	Redirect *Redirect `yaml:"redirect" change:"live" json:"redirect,omitempty"`
+	Respond  *Respond  `yaml:"respond" change:"live" json:"respond,omitempty"`
+
+	Timeout ServerTimeout `yaml:"timeout" change:"live" json:"timeout"`
+	Retry   Retry         `yaml:"retry" change:"live" json:"retry"`
+}
+
+// SetDefaults fills in what a file leaves out.
+func (r *Route) SetDefaults() {
+	*r = Route{}
+	r.Timeout.SetDefaults()
+	r.Retry.SetDefaults()
+}
+
+// Redirect answers with a redirect.
+type Redirect struct {
+	URL    string `yaml:"url" change:"live" json:"url"`       // path and query are kept if it ends in /
+	Status int    `yaml:"status" change:"live" json:"status"` // 301 302 303 307 308
+}
+
+// SetDefaults fills in what a file leaves out.
+func (r *Redirect) SetDefaults() { *r = Redirect{Status: 308} }
+
+// Respond answers by itself.
+type Respond struct {
+	Status int    `yaml:"status" change:"live" json:"status"`
+	Body   string `yaml:"body" change:"live" json:"body,omitempty"`
+	File   string `yaml:"file" change:"live" json:"file,omitempty"` // read by the agent, at most 1 MiB
+}
+
+// Retry is when a failed try is followed by another: idempotent methods, or
+// nothing of the request was sent.
+type Retry struct {
+	If            []string          `yaml:"if" change:"live" json:"if"` // connect reset timeout, or a status: "502"
+	Attempts      int               `yaml:"attempts" change:"live" json:"attempts"`
+	Budget        backstay.Percent  `yaml:"budget" change:"live" json:"budget"` // retries among all requests
+	PerTryTimeout backstay.Duration `yaml:"per_try_timeout" change:"live" json:"per_try_timeout"`
+	NonIdempotent bool              `yaml:"non_idempotent" change:"live" json:"non_idempotent"`
+}
+
+// SetDefaults fills in what a file leaves out.
+func (r *Retry) SetDefaults() {
+	*r = Retry{If: []string{"connect", "reset"}, Attempts: 1, Budget: 20}
+}
+
+// ServerTimeout bounds what a server may stretch.
+type ServerTimeout struct {
+	Connect  backstay.Duration `yaml:"connect" change:"live" json:"connect"`
+	Response backstay.Duration `yaml:"response" change:"live" json:"response"` // to its first byte
+	Idle     backstay.Duration `yaml:"idle" change:"live" json:"idle"`         // upgraded connections
+}
+
+// SetDefaults fills in what a file leaves out.
+func (t *ServerTimeout) SetDefaults() {
+	*t = ServerTimeout{Connect: backstay.Duration(2e9), Response: backstay.Duration(60e9), Idle: backstay.Duration(3600e9)}
+}
+
+// ClientTimeout bounds what a client may stretch.
+type ClientTimeout struct {
+	Header    backstay.Duration `yaml:"header" change:"live" json:"header"`         // until the head is complete
+	Idle      backstay.Duration `yaml:"idle" change:"live" json:"idle"`             // between requests
+	BodyStall backstay.Duration `yaml:"body_stall" change:"live" json:"body_stall"` // without a byte, either way
+}
+
+// SetDefaults fills in what a file leaves out.
+func (t *ClientTimeout) SetDefaults() {
+	*t = ClientTimeout{Header: backstay.Duration(10e9), Idle: backstay.Duration(75e9), BodyStall: backstay.Duration(20e9)}
+}
+
+// Limits are refused above.
+type Limits struct {
+	Header         backstay.Size `yaml:"header" change:"live" json:"header"` // request head: 431 above
+	Fields         int           `yaml:"fields" change:"live" json:"fields"`
+	Body           backstay.Size `yaml:"body" change:"live" json:"body"` // 413 above; 0 is no limit
+	Conns          int           `yaml:"conns" change:"live" json:"conns"`
+	ConnsPerClient int           `yaml:"conns_per_client" change:"live" json:"conns_per_client"` // 0 is no limit
+}
+
+// SetDefaults fills in what a file leaves out.
+func (l *Limits) SetDefaults() { *l = Limits{Header: 64 << 10, Fields: 200, Conns: 20000} }
+
+// AccessLog is JSON lines, one a request.
+type AccessLog struct {
+	Path   string           `yaml:"path" change:"live" json:"path"`
+	Sample backstay.Percent `yaml:"sample" change:"live" json:"sample"` // of all requests
+	Errors backstay.Percent `yaml:"errors" change:"live" json:"errors"` // of 5xx and resets
+}
+
+// SetDefaults fills in what a file leaves out.
+func (a *AccessLog) SetDefaults() { *a = AccessLog{Sample: 100, Errors: 100} }
