@@ -15,43 +15,37 @@ type Probe struct {
 	FailureThreshold int               `yaml:"failure_threshold" change:"live"`
 	SuccessThreshold int               `yaml:"success_threshold" change:"live"`
 	InitialDelay     Duration          `yaml:"initial_delay" change:"live"`
-	Port             PortRef           `yaml:"port" change:"live"` // the only one, else http, else required
-	Address          string            `yaml:"address" change:"live"`
-	Headers          map[string]string `yaml:"headers" change:"live"`
-	Expect           Expect            `yaml:"expect" change:"live"`
-	User             string            `yaml:"user" change:"live"` // of exec; the service's if empty
+	Port             PortRef           `yaml:"port" change:"live"`    // the only one, else http, else required
+	Address          string            `yaml:"address" change:"live"` // IP to ask instead of the server's own
+	Headers          map[string]string `yaml:"headers" change:"live"` // of the request, Host included
+	Expect           Expect            `yaml:"expect" change:"live"`  // which answers of HTTP pass
+	User             string            `yaml:"user" change:"live"`    // of exec; the service's if empty
 }
 
 // SetDefaults fills in what a file leaves out.
 func (p *Probe) SetDefaults() {
-	*p = Probe{
-		Period: Duration(2e9), Timeout: Duration(1e9), FailureThreshold: 3, SuccessThreshold: 1,
-		Expect: Expect{Low: 200, High: 399},
+	*p = Probe{Period: Duration(2e9), Timeout: Duration(1e9), FailureThreshold: 3, SuccessThreshold: 1}
+	p.Expect.SetDefaults()
+}
+
+// ProbeKinds are the questions a probe may ask, as the file names them.
+var ProbeKinds = []string{"http", "tcp", "exec", "redis", "postgres"}
+
+// Kinds returns which questions of [ProbeKinds] p asks. A good probe asks one.
+func (p *Probe) Kinds() []string {
+	var asked []string
+	for i, set := range []bool{p.HTTP != "", p.TCP, len(p.Exec) > 0, p.Redis, p.Postgres} {
+		if set {
+			asked = append(asked, ProbeKinds[i])
+		}
 	}
+	return asked
 }
 
 // Kind returns which question p asks, or "" if none or several are set.
 func (p *Probe) Kind() string {
-	kind := ""
-	for name, set := range map[string]bool{
-		"http": p.HTTP != "", "tcp": p.TCP, "exec": len(p.Exec) > 0, "redis": p.Redis, "postgres": p.Postgres,
-	} {
-		switch {
-		case set && kind != "":
-			return ""
-		case set:
-			kind = name
-		}
+	if asked := p.Kinds(); len(asked) == 1 {
+		return asked[0]
 	}
-	return kind
-}
-
-// PortRef names a port of a service, or is its number. Empty is the only port,
-// else the one named http.
-type PortRef string
-
-// Expect is which answers of an HTTP probe pass. The zero value passes none.
-type Expect struct {
-	Low, High int // inclusive: 200-399
-	Body      string
+	return ""
 }
