@@ -27,6 +27,7 @@ type bench struct {
 
 var benches = []bench{
 	{"restart", "from the death of a child to the exec of the next, beside supervisord and runit", restartBench},
+	{"cpu", "CPU of the proxy per request, beside nginx and HAProxy", cpuBench},
 }
 
 func main() {
