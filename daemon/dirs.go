@@ -1,0 +1,84 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Dirs are where one Backstay keeps its things. Two with other directories do
+// not meet.
+type Dirs struct {
+	Run   string // tmpfs: sockets, FIFOs, what need not outlive the host's run
+	State string // configs, releases, overrides, events, identity
+	Log   string
+}
+
+// DefaultDirs are those of the system for root, else those of the user, by the
+// XDG base directory specification.
+func DefaultDirs() Dirs {
+	if os.Geteuid() == 0 {
+		return Dirs{Run: "/run/backstay", State: "/var/lib/backstay", Log: "/var/log/backstay"}
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = os.TempDir()
+	}
+	state := env("XDG_STATE_HOME", filepath.Join(home, ".local", "state"))
+	run := env("XDG_RUNTIME_DIR", filepath.Join(os.TempDir(), fmt.Sprintf("backstay-%d", os.Geteuid())))
+	return Dirs{
+		Run: filepath.Join(run, "backstay"), State: filepath.Join(state, "backstay"),
+		Log: filepath.Join(state, "backstay", "log"),
+	}
+}
+
+func env(name, otherwise string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+// make makes the directories. Others may walk through run and log, which hold
+// what they are allowed to reach; state is ours alone.
+func (d Dirs) make() error {
+	for _, dir := range []struct {
+		path string
+		mode os.FileMode
+	}{
+		{d.Run, 0o755}, {d.State, 0o711}, {d.Log, 0o755},
+		{filepath.Join(d.Run, "keeper"), 0o700}, {filepath.Join(d.Log, roles), 0o755},
+		{filepath.Join(d.State, "identity"), 0o700}, {filepath.Join(d.State, "releases"), 0o700},
+		{filepath.Join(d.State, "configs"), 0o700}, {filepath.Join(d.State, "deploys"), 0o700}, {filepath.Join(d.State, "events"), 0o700},
+	} {
+		if err := os.MkdirAll(dir.path, dir.mode); err != nil {
+			return fmt.Errorf("make directory: %w", err)
+		}
+	}
+	return nil
+}
+
+// absolute makes d independent of the working directory.
+func (d Dirs) absolute() (Dirs, error) {
+	for _, p := range []*string{&d.Run, &d.State, &d.Log} {
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return d, fmt.Errorf("directory %s: %w", *p, err)
+		}
+		*p = abs
+	}
+	return d, nil
+}
+
+// Parts of a [Dirs] that more than one part of the program names.
+
+// API is the socket that the command line speaks to.
+func (d Dirs) API() string { return filepath.Join(d.Run, "api.sock") }
+
+// Keeper is the directory of the keeper.
+func (d Dirs) Keeper() string { return filepath.Join(d.Run, "keeper") }
+
+func (d Dirs) proxy() string { return filepath.Join(d.Run, "proxy") }
+
+// roles is the reserved service under which roles log.
+const roles = "backstay"

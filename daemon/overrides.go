@@ -1,0 +1,100 @@
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/backstay/backstay/internal/atomicfile"
+)
+
+// override is what was changed at run time about one service: it stands over
+// the file until it is reset or the file says the same.
+type override struct {
+	Replicas *int      `json:"replicas,omitempty"` // scale
+	Stopped  bool      `json:"stopped,omitempty"`  // stop
+	Version  string    `json:"version,omitempty"`  // deploy --version
+	By       string    `json:"by,omitempty"`
+	At       time.Time `json:"at"`
+}
+
+func (o override) empty() bool { return o.Replicas == nil && !o.Stopped && o.Version == "" }
+
+// overrides is the file of them, by service.
+type overrides struct {
+	path string
+
+	mu sync.Mutex // guards all below
+	by map[string]override
+}
+
+// overridesFile is how they lie on disk.
+type overridesFile struct {
+	Backstay string              `json:"backstay"` // "overrides"
+	V        int                 `json:"v"`        // 1
+	Services map[string]override `json:"services"`
+}
+
+// openOverrides reads what an earlier agent has kept.
+func openOverrides(path string) (*overrides, error) {
+	o := &overrides{path: path, by: map[string]override{}}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return o, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read overrides: %w", err)
+	}
+	var f overridesFile
+	if err := json.Unmarshal(text, &f); err != nil {
+		return nil, fmt.Errorf("read overrides %s: %w", path, err)
+	}
+	if f.Backstay != "overrides" || f.V != 1 {
+		return nil, fmt.Errorf("read overrides %s: it is %q version %d, not overrides version 1; a newer backstay wrote it", path, f.Backstay, f.V)
+	}
+	maps.Copy(o.by, f.Services)
+	return o, nil
+}
+
+// of returns the override of a service.
+func (o *overrides) of(service string) override {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.by[service]
+}
+
+// all returns every service that has one, sorted.
+func (o *overrides) all() (names []string, by map[string]override) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Sorted(maps.Keys(o.by)), maps.Clone(o.by)
+}
+
+// set changes the override of a service and returns when it is on disk; on an
+// error nothing has changed.
+func (o *overrides) set(service, by string, change func(*override)) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	next := maps.Clone(o.by)
+	v := next[service]
+	change(&v)
+	v.By, v.At = by, time.Now()
+	if next[service] = v; v.empty() {
+		delete(next, service)
+	}
+	text, err := json.MarshalIndent(overridesFile{"overrides", 1, next}, "", " ")
+	if err != nil {
+		return fmt.Errorf("write overrides: %w", err)
+	}
+	if err := atomicfile.WriteFile(o.path, append(text, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write overrides: %w", err)
+	}
+	o.by = next
+	return nil
+}
