@@ -1,0 +1,39 @@
+package daemon
+
+import (
+	"io"
+	"log/slog"
+	"os"
+)
+
+// Options are what every role is started with.
+type Options struct {
+	File    string // the file: what is desired
+	Dirs    Dirs
+	Log     *slog.Logger
+	Metrics string // loopback address to be scraped at; empty is none
+	Version string // of this program
+}
+
+// UpOptions are those of the front, [Up].
+type UpOptions struct {
+	Options
+
+	Out   io.Writer // events, for people
+	Ready func()    // called once, when the agent answers; may be nil
+}
+
+// program is the path of this program, which every role is started from.
+func program() (string, error) { return os.Executable() } //nolint:wrapcheck // it names itself
+
+// arguments are the flags that give a role the same directories and file.
+func (o Options) arguments() []string {
+	args := []string{"--run-dir", o.Dirs.Run, "--state-dir", o.Dirs.State, "--log-dir", o.Dirs.Log}
+	if o.File != "" {
+		args = append(args, "--config", o.File)
+	}
+	if o.Metrics != "" {
+		args = append(args, "--metrics", o.Metrics)
+	}
+	return args
+}
