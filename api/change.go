@@ -1,0 +1,74 @@
+package api
+
+import (
+	"time"
+
+	"github.com/backstay/backstay"
+)
+
+// Config is a good file that is kept.
+type Config struct {
+	Digest string    `json:"digest"`
+	File   string    `json:"file"`
+	At     time.Time `json:"at"`
+	By     string    `json:"by,omitempty"`
+	InUse  bool      `json:"in_use"`
+}
+
+// Plan is what applying a file would do.
+type Plan struct {
+	From       string   `json:"from"` // digest in force
+	To         string   `json:"to"`
+	Generation uint64   `json:"generation"`
+	Changes    []Change `json:"changes"` // in the order of the keys
+	// Overrides stay in force over the file, or end because it says the same.
+	Overrides []Override `json:"overrides,omitempty"`
+	Notes     []string   `json:"notes,omitempty"` // "recreate of db: nobody answers between stop and ready"
+}
+
+// Traffic reports whether requests can notice any of the changes.
+func (p Plan) Traffic() bool {
+	for _, c := range p.Changes {
+		if c.Traffic != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// Tag says how a change takes effect.
+type Tag string
+
+// The tags of the file's keys.
+const (
+	Live Tag = "live" // in place, no connection lost
+	Roll Tag = "roll" // a new release: the service rolls
+)
+
+// Change is one difference between two files or two releases, in words.
+type Change struct {
+	Key     string `json:"key"` // services.shop.replicas
+	From    string `json:"from,omitempty"`
+	To      string `json:"to,omitempty"`
+	Tag     Tag    `json:"tag"`
+	Service string `json:"service,omitempty"`
+	Text    string `json:"text"`              // "shop: replicas 3 → 5"
+	Traffic string `json:"traffic,omitempty"` // what requests notice: "rolls 3 instances, one at a time"; empty is nothing
+	Where   string `json:"where,omitempty"`   // file:line of the new value
+}
+
+// Applied is an accepted file.
+type Applied struct {
+	Plan
+
+	Unchanged bool     `json:"unchanged"`         // it was in force already
+	Deploys   []Deploy `json:"deploys,omitempty"` // that follow from it
+}
+
+// Done is the answer to a change at run time.
+type Done struct {
+	Ref     backstay.Ref `json:"ref"`
+	Changed bool         `json:"changed"` // false: it was so already
+	Text    string       `json:"text"`    // "shop: 5 instances wanted (the file says 3)"
+	Deploy  *Deploy      `json:"deploy,omitempty"`
+}
