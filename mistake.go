@@ -7,6 +7,8 @@ type Mistake struct {
 	Key  string // where, below the room's own part of the file: public.advert_int
 	What string // what is wrong with the value
 	Try  string // a value that would do, where there is one
+
+	Known []string // what there is, where What is about a name or word that is not
 }
 
 // Error returns m on one line.
