@@ -1,0 +1,143 @@
+package daemon
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/backstay/backstay/internal/atomicfile"
+)
+
+// keptConfigs is how many good files are kept: a day of hectic changes.
+const keptConfigs = 20
+
+// kept is a good file: its name, and who brought it when.
+type kept struct {
+	Backstay string    `json:"backstay"` // "config"
+	V        int       `json:"v"`        // 1
+	Digest   string    `json:"digest"`   // first 8 of the sha256 of the text
+	Name     string    `json:"name"`     // as it is called in messages
+	Gen      uint64    `json:"gen"`
+	At       time.Time `json:"at"`
+	By       string    `json:"by"`
+}
+
+// configs keeps the good files of a state directory, and which of them is in
+// force until the host restarts.
+type configs struct {
+	dir   string // texts and their descriptions
+	force string // file on tmpfs: what is in force
+}
+
+func textDigest(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])[:8]
+}
+
+// keep makes text a good file, durably, and forgets the oldest.
+func (c configs) keep(k kept, text []byte) error {
+	k.Backstay, k.V = "config", 1
+	if err := atomicfile.WriteFile(c.path(k.Digest, ".yaml"), text, 0o600); err != nil {
+		return fmt.Errorf("keep config: %w", err)
+	}
+	return errors.Join(c.write(c.path(k.Digest, ".json"), k), c.prune())
+}
+
+// use says that k is in force until the host restarts.
+func (c configs) use(k kept) error {
+	k.Backstay, k.V = "config", 1
+	return c.write(c.force, k)
+}
+
+func (c configs) write(path string, k kept) error {
+	text, err := json.MarshalIndent(k, "", " ")
+	if err != nil {
+		return fmt.Errorf("keep config: %w", err)
+	}
+	if err := atomicfile.WriteFile(path, append(text, '\n'), 0o600); err != nil {
+		return fmt.Errorf("keep config: %w", err)
+	}
+	return nil
+}
+
+func (c configs) path(digest, ext string) string { return filepath.Join(c.dir, digest+ext) }
+
+// inForce returns what an earlier agent of this boot had in force.
+func (c configs) inForce() (kept, []byte, error) {
+	k, err := readKept(c.force)
+	if err != nil {
+		return k, nil, err
+	}
+	text, err := c.text(k.Digest)
+	return k, text, err
+}
+
+// last returns the newest good file.
+func (c configs) last() (kept, []byte, error) {
+	all, err := c.all()
+	if err != nil || len(all) == 0 {
+		return kept{}, nil, errors.Join(err, fs.ErrNotExist)
+	}
+	text, err := c.text(all[0].Digest)
+	return all[0], text, err
+}
+
+func (c configs) text(digest string) ([]byte, error) {
+	text, err := os.ReadFile(c.path(digest, ".yaml"))
+	if err != nil {
+		return nil, fmt.Errorf("read kept config: %w", err)
+	}
+	return text, nil
+}
+
+// all returns the good files, newest first.
+func (c configs) all() ([]kept, error) {
+	names, err := filepath.Glob(filepath.Join(c.dir, "*.json"))
+	if err != nil {
+		return nil, fmt.Errorf("list kept configs: %w", err)
+	}
+	var all []kept
+	for _, name := range names {
+		if k, err := readKept(name); err == nil {
+			all = append(all, k)
+		}
+	}
+	slices.SortFunc(all, func(a, b kept) int {
+		return cmp.Or(b.At.Compare(a.At), cmp.Compare(b.Gen, a.Gen))
+	})
+	return all, nil
+}
+
+func readKept(path string) (kept, error) {
+	var k kept
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return k, fmt.Errorf("read kept config: %w", err)
+	}
+	if err := json.Unmarshal(text, &k); err != nil {
+		return k, fmt.Errorf("read kept config %s: %w", path, err)
+	}
+	if k.Backstay != "config" || k.V != 1 {
+		return k, fmt.Errorf("read kept config %s: it is %q version %d, not config version 1", path, k.Backstay, k.V)
+	}
+	return k, nil
+}
+
+func (c configs) prune() error {
+	all, err := c.all()
+	if err != nil {
+		return err
+	}
+	for _, k := range all[min(len(all), keptConfigs):] {
+		err = errors.Join(err, os.Remove(c.path(k.Digest, ".yaml")), os.Remove(c.path(k.Digest, ".json")))
+	}
+	return err
+}

@@ -1,0 +1,275 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/backstay/backstay/host/proc"
+	"github.com/backstay/backstay/host/proc/keeperclient"
+	"github.com/backstay/backstay/internal/keeperwire"
+)
+
+// Times of the link.
+const (
+	// alone is how long the agent goes without a keeper before it starts one:
+	// longer than systemd or the front takes, soon enough that no writer of logs
+	// has filled its FIFO.
+	alone = 2 * time.Second
+	// dialEvery is how often a keeper is looked for.
+	dialEvery = 5 * time.Millisecond
+	// beatEvery is how often the keeper is told that we live, and asked whether
+	// it does.
+	beatEvery = 2 * time.Second
+	// keeperSilent is after how long a keeper that does not answer is killed, so
+	// that the next one adopts.
+	keeperSilent = 10 * time.Second
+)
+
+// link is the agent's line to the keeper, whichever process that is just now.
+// Its methods wait for one, and ask the next one when the one they asked died
+// before it answered: every request may be asked twice.
+type link struct {
+	dir    string // of the keeper
+	launch func(context.Context) error
+	log    *slog.Logger
+
+	// met is called with every new keeper and what it has, before anyone else
+	// may ask it.
+	met func(ctx context.Context, k *keeperclient.Client, slots []keeperwire.Slot) error
+	// heard takes what happens from then on, in order. It must not block for long.
+	heard func(keeperwire.Event)
+	// missed takes what happened before, and was never acknowledged: it is in the
+	// slots already.
+	missed func(keeperwire.Event)
+
+	mu      sync.Mutex // guards all below
+	client  *keeperclient.Client
+	changed chan struct{} // closed when client is another
+	held    map[string]*os.File
+}
+
+func newLink(dir string, log *slog.Logger) *link {
+	return &link{dir: dir, log: log, changed: make(chan struct{}), held: map[string]*os.File{}}
+}
+
+// run keeps a keeper at hand until ctx is done.
+func (l *link) run(ctx context.Context, ready func()) error {
+	defer l.set(nil)
+	for ctx.Err() == nil {
+		k, err := l.connect(ctx)
+		if err != nil {
+			return err
+		}
+		if err := l.attend(ctx, k, ready); err != nil && ctx.Err() == nil {
+			l.log.Warn("keeper lost", "pid", k.Welcome().PID, "why", err.Error())
+		}
+		l.set(nil)
+		_ = k.Close()
+	}
+	return ctx.Err() //nolint:wrapcheck // being told to end is no story
+}
+
+// connect returns a keeper that answers, and starts one if there is none for
+// too long.
+func (l *link) connect(ctx context.Context) (*keeperclient.Client, error) {
+	since := time.Now()
+	tick := time.NewTicker(dialEvery)
+	defer tick.Stop()
+	for {
+		k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: l.dir + "/sock", Log: l.log})
+		if err == nil {
+			return k, nil
+		}
+		if time.Since(since) > alone {
+			l.log.Warn("no keeper, starting one", "why", err.Error())
+			if err := l.launch(ctx); err != nil {
+				l.log.Error("keeper not started", "why", err.Error())
+			}
+			since = time.Now()
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, ctx.Err() //nolint:wrapcheck // being told to end is no story
+		}
+	}
+}
+
+// attend serves one keeper until it is gone.
+func (l *link) attend(ctx context.Context, k *keeperclient.Client, ready func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events, err := k.Events(ctx, 0)
+	if err != nil {
+		return fmt.Errorf("hear events: %w", err)
+	}
+	asked := int64(proc.BootTime())
+	slots, err := k.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list instances: %w", err)
+	}
+	if err := l.putAll(ctx, k); err != nil {
+		return err
+	}
+	if err := l.met(ctx, k, slots); err != nil {
+		return err
+	}
+	l.set(k)
+	ready()
+	beat := time.NewTicker(beatEvery)
+	defer beat.Stop()
+	for {
+		select {
+		case ev, ok := <-events:
+			if !ok {
+				return errors.Join(k.Err(), errors.New("events ended"))
+			}
+			l.take(ctx, k, ev, asked)
+		case <-beat.C:
+			go l.beat(ctx, k)
+		case <-k.Done():
+			return k.Err() //nolint:wrapcheck // it tells its story
+		case <-ctx.Done():
+			return ctx.Err() //nolint:wrapcheck // being told to end is no story
+		}
+	}
+}
+
+// take hands ev on. One that is older than the list of slots is in them.
+func (l *link) take(ctx context.Context, k *keeperclient.Client, ev keeperwire.Event, listed int64) {
+	switch {
+	case ev.Kind == keeperwire.EvResync:
+		if slots, err := k.List(ctx); err == nil {
+			_ = l.met(ctx, k, slots)
+		}
+	case ev.Boot < listed:
+		l.missed(ev)
+	default:
+		l.heard(ev)
+	}
+	_ = k.Ack(ctx, ev.Seq)
+}
+
+// beat kills a keeper that has not answered for too long: it holds every line
+// of log, and the next one adopts in a moment.
+func (l *link) beat(ctx context.Context, k *keeperclient.Client) {
+	asking, cancel := context.WithTimeout(ctx, keeperSilent)
+	defer cancel()
+	if err := k.Beat(asking); err == nil || ctx.Err() != nil {
+		return
+	}
+	select {
+	case <-k.Done():
+		return
+	default:
+	}
+	l.log.Error("keeper does not answer, killing it", "pid", k.Welcome().PID)
+	if err := k.KillKeeper(); err != nil {
+		l.log.Error("keeper not killed", "why", err.Error())
+	}
+}
+
+func (l *link) set(k *keeperclient.Client) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.client == k {
+		return
+	}
+	l.client = k
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// now returns the keeper there is, or nil, and what tells when that changes.
+func (l *link) now() (*keeperclient.Client, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.client, l.changed
+}
+
+// ask has f done by the keeper, and by the next one if that one dies meanwhile.
+func (l *link) ask(ctx context.Context, f func(*keeperclient.Client) error) error {
+	for {
+		k, changed := l.now()
+		if k != nil {
+			err := f(k)
+			select {
+			case <-k.Done():
+			default:
+				return err
+			}
+			if err == nil {
+				return nil
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("ask keeper: %w", ctx.Err())
+		}
+	}
+}
+
+// hold gives the keeper a file to keep over the agent's death and to hand to
+// children. The agent's own copy is what the next keeper gets.
+func (l *link) hold(ctx context.Context, name string, f *os.File) error {
+	l.mu.Lock()
+	l.held[name] = f
+	l.mu.Unlock()
+	return l.ask(ctx, func(k *keeperclient.Client) error { return k.PutFD(ctx, name, f) })
+}
+
+// release has nobody hold name any longer.
+func (l *link) release(ctx context.Context, name string) error {
+	l.mu.Lock()
+	f := l.held[name]
+	delete(l.held, name)
+	l.mu.Unlock()
+	if f != nil {
+		_ = f.Close()
+	}
+	return l.ask(ctx, func(k *keeperclient.Client) error { return k.DropFD(ctx, name) })
+}
+
+// file returns our copy of what is held under name.
+func (l *link) file(name string) *os.File {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held[name]
+}
+
+// putAll shares what is held: a new keeper gets it from us, a new agent from the
+// keeper.
+func (l *link) putAll(ctx context.Context, k *keeperclient.Client) error {
+	names, err := k.ListFDs(ctx)
+	if err != nil {
+		return fmt.Errorf("list held files: %w", err)
+	}
+	l.mu.Lock()
+	held := maps.Clone(l.held)
+	l.mu.Unlock()
+	for _, name := range names {
+		if held[name] != nil {
+			continue
+		}
+		f, err := k.GetFD(ctx, name)
+		if err != nil {
+			return fmt.Errorf("take held file %s: %w", name, err)
+		}
+		l.mu.Lock()
+		l.held[name] = f
+		l.mu.Unlock()
+	}
+	for name, f := range held {
+		if err := k.PutFD(ctx, name, f); err != nil {
+			return fmt.Errorf("hold file %s: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package daemon
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/config"
+)
+
+// maker turns definitions into releases: it adds what cannot be read from the
+// file, the digests of all that a release is made of.
+type maker struct {
+	secrets *secrets
+
+	mu   sync.Mutex // guards sums
+	sums map[string]summed
+}
+
+// summed is a digest of a file and what it was when it was read.
+type summed struct {
+	info os.FileInfo
+	sum  string
+}
+
+func newMaker(s *secrets) *maker { return &maker{secrets: s, sums: map[string]summed{}} }
+
+// release returns what f defines for service, at version if that is not empty.
+// It has no number yet: equal digests are one release.
+func (m *maker) release(f *config.File, service, version string) (backstay.Release, error) {
+	rel, err := config.ReleaseOf(f, service, version)
+	if err != nil {
+		return rel, fmt.Errorf("release of %s: %w", service, err)
+	}
+	if rel.Executable, err = m.sum(rel.Exec.Argv[0]); err != nil {
+		return rel, notStartable(service, rel.Exec.Argv[0], err)
+	}
+	rel.EnvFiles = map[string][]byte{}
+	for _, file := range rel.Exec.EnvFile {
+		if rel.EnvFiles[file], err = os.ReadFile(file); err != nil {
+			return rel, notStartable(service, file, err)
+		}
+		if _, err := parseEnvFile(rel.EnvFiles[file]); err != nil {
+			return rel, notStartable(service, file, err)
+		}
+	}
+	rel.Secrets = map[string]string{}
+	for _, name := range secretsIn(rel.Exec.Env) {
+		if rel.Secrets[name], err = m.secrets.digest(name); err != nil {
+			return rel, notStartable(service, "secrets."+name, err)
+		}
+	}
+	rel.Digest, err = digest(rel)
+	rel.At = time.Now()
+	return rel, err
+}
+
+func notStartable(service, where string, err error) error {
+	return &backstay.Problem{
+		Code: "release_not_startable", What: "a release of " + service + " cannot be made: " + err.Error(), Where: where,
+		Do: "put the file there, or change the file's path; nothing has changed",
+	}
+}
+
+var secretRef = regexp.MustCompile(`\$\{secret\.([a-z0-9-]+)\}`)
+
+// secretsIn returns the names of the secrets that env uses.
+func secretsIn(env map[string]string) []string {
+	var names []string
+	for _, v := range env {
+		for _, m := range secretRef.FindAllStringSubmatch(v, -1) {
+			names = append(names, m[1])
+		}
+	}
+	return names
+}
+
+// digest identifies a release by its content: who made it when does not count.
+func digest(rel backstay.Release) (string, error) {
+	rel.Seq, rel.Digest, rel.At, rel.By, rel.Why = 0, "", time.Time{}, "", ""
+	text, err := json.Marshal(rel)
+	if err != nil {
+		return "", fmt.Errorf("digest of release: %w", err)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// sum returns the sha256 of the file at path. A file that has not changed since
+// it was last asked for is not read again.
+func (m *maker) sum(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("read executable: %w", err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	info, err := f.Stat()
+	if err != nil {
+		return "", fmt.Errorf("read executable: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s, ok := m.sums[path]; ok && os.SameFile(s.info, info) && s.info.Size() == info.Size() && s.info.ModTime().Equal(info.ModTime()) {
+		return s.sum, nil
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("read executable: %w", err)
+	}
+	sum := hex.EncodeToString(h.Sum(nil))
+	m.sums[path] = summed{info, sum}
+	return sum, nil
+}
+
+// Startable implements [deploy.Check]: whether what a release was made of is
+// still there. Secrets count as they are today; env files are kept in the
+// release.
+func (m *maker) Startable(rel backstay.Release) error {
+	sum, err := m.sum(rel.Exec.Argv[0])
+	if err != nil {
+		return err
+	}
+	if sum != rel.Executable {
+		return fmt.Errorf("%s was overwritten since %s was made; put each version at its own path, as in /srv/app/${version}/bin", rel.Exec.Argv[0], rel.ID())
+	}
+	for name := range rel.Secrets {
+		if _, err := m.secrets.content(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

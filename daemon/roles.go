@@ -1,0 +1,137 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/backstay/backstay/internal/keeperwire"
+	"github.com/backstay/backstay/internal/restart"
+)
+
+// The instances that Backstay itself is made of. No service may have a name
+// that makes one of these.
+const (
+	agentID = "backstay-agent"
+	proxyID = "backstay-proxy"
+)
+
+// isRole reports whether id is one of ours.
+func isRole(id string) bool { return strings.HasPrefix(id, "backstay-") }
+
+// roleRestart is how a role comes back: always, and never so late that a person
+// would notice. A role that cannot start at all says so in its log every 5 s.
+var roleRestart = restart.Policy{
+	When: restart.Always, Min: 50 * time.Millisecond, Max: 5 * time.Second, ResetAfter: 10 * time.Second,
+}
+
+// Bounds of roles.
+const (
+	roleLogSize  = 16 << 20
+	roleLogFiles = 4
+	roleGrace    = 10 * time.Second
+	agentSilent  = 10 * time.Second // without a word: hung, and killed
+)
+
+// ownEnvironment is what roles inherit: the environment of the first of them,
+// without what the keeper gave to it.
+func ownEnvironment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return name == "BACKSTAY_INSTANCE" || strings.HasPrefix(name, "LISTEN_") || name == "GOGC" || name == "GOMEMLIMIT"
+	})
+}
+
+// roleSpec is what all roles have in common.
+func roleSpec(o Options, name string) (keeperwire.Spec, error) {
+	exe, err := program()
+	if err != nil {
+		return keeperwire.Spec{}, fmt.Errorf("find own program: %w", err)
+	}
+	return keeperwire.Spec{
+		ID: "backstay-" + name, Argv: append([]string{exe, "role", name}, o.arguments()...), Env: ownEnvironment(),
+		Dir: "/", Umask: 0o022, LogFile: filepath.Join(o.Dirs.Log, roles, name+".log"),
+		LogMaxSize: roleLogSize, LogMaxFiles: roleLogFiles, LogDrop: true, // a role never waits for its log
+		Restart: roleRestart, Signal: sigTERM, GraceMS: roleGrace.Milliseconds(),
+	}, nil
+}
+
+// sigTERM is its number on every Linux.
+const sigTERM = 15
+
+// agentSpec has the agent in no cgroup of its own: a keeper that it starts would
+// be killed with it.
+func agentSpec(o Options) (keeperwire.Spec, error) {
+	s, err := roleSpec(o, "agent")
+	s.SilentMS = agentSilent.Milliseconds()
+	return s, err
+}
+
+// proxySpec has the proxy run as a user of its own, with the sockets in fds.
+func (a *agent) proxySpec(fds []string) (keeperwire.Spec, error) {
+	s, err := roleSpec(a.Options, "proxy")
+	s.Cgroup = roles + "/" + proxyID
+	s.FDs = fds
+	if uid, ok := a.proxyUser(); ok && err == nil {
+		s.SetIDs, s.UID, s.GID = true, uid, uid
+	}
+	return s, err
+}
+
+// The uids that are given to the proxy where there is no user backstay-proxy:
+// those systemd gives to dynamic users, which no file on disk belongs to.
+const (
+	firstDynamic = 61184
+	lastDynamic  = 65519
+)
+
+// proxyUser returns whom the proxy runs as, if it can be somebody else.
+func (a *agent) proxyUser() (uid uint32, other bool) {
+	if os.Geteuid() != 0 {
+		return 0, false
+	}
+	if u, err := a.users.User("backstay-proxy"); err == nil {
+		return u.UID, true
+	}
+	path := filepath.Join(a.Dirs.State, "identity", "proxy.uid")
+	if text, err := os.ReadFile(path); err == nil {
+		if n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32); err == nil && n >= firstDynamic && n <= lastDynamic {
+			return uint32(n), true
+		}
+	}
+	uid = a.freeUser()
+	if err := os.WriteFile(path, []byte(strconv.Itoa(int(uid))+"\n"), 0o600); err != nil {
+		a.log.Warn("uid of the proxy not kept", "why", err.Error())
+	}
+	return uid, true
+}
+
+// freeUser returns a dynamic uid that nobody is known under.
+func (a *agent) freeUser() uint32 {
+	for uid := uint32(firstDynamic); uid < lastDynamic; uid++ {
+		if name, err := a.users.User(strconv.Itoa(int(uid))); err != nil || name.Name == strconv.Itoa(int(uid)) {
+			return uid
+		}
+	}
+	return lastDynamic
+}
+
+// bootKeeper writes what a keeper starts by itself, and returns its program.
+func bootKeeper(o Options) (program string, err error) {
+	if err := o.Dirs.make(); err != nil {
+		return "", err
+	}
+	spec, err := agentSpec(o)
+	if err != nil {
+		return "", err
+	}
+	return keeperProgram(o, spec)
+}
+
+// started is when this process began, for its own status.
+var started = time.Now()
+

@@ -1,0 +1,117 @@
+package daemon
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/host/proc"
+	"github.com/backstay/backstay/internal/atomicfile"
+)
+
+// Bounds of a secret.
+const (
+	maxSecret     = 64 << 10 // bytes; a key or a password is far below
+	secretCommand = 30 * time.Second
+)
+
+// secrets holds the contents of what the file calls secrets. They leave it into
+// environments only; what is kept on disk is a digest under a key of this host.
+type secrets struct {
+	key []byte
+
+	mu   sync.Mutex        // guards what is below
+	text map[string]string // by name
+}
+
+// openSecrets reads the key of digests, or makes it.
+func openSecrets(state string) (*secrets, error) {
+	path := filepath.Join(state, "identity", "digest.key")
+	key, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key = make([]byte, sha256.Size)
+		_, _ = rand.Read(key) // never fails
+		err = atomicfile.WriteFile(path, key, 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("key of secrets: %w", err)
+	}
+	return &secrets{key: key, text: map[string]string{}}, nil
+}
+
+// load reads every secret of f. On an error nothing has changed.
+func (s *secrets) load(ctx context.Context, f *config.File) error {
+	text := map[string]string{}
+	for name, from := range f.Secrets {
+		v, err := read(ctx, from)
+		if err != nil {
+			return fmt.Errorf("secret %s: %w", name, err)
+		}
+		text[name] = v
+	}
+	s.mu.Lock()
+	s.text = text
+	s.mu.Unlock()
+	return nil
+}
+
+func read(ctx context.Context, from config.Secret) (string, error) {
+	switch {
+	case from.Env != "":
+		v, ok := os.LookupEnv(from.Env)
+		if !ok {
+			return "", fmt.Errorf("variable %s is not in the agent's environment", from.Env)
+		}
+		return v, nil
+	case len(from.Command) > 0:
+		out, err := proc.Output(ctx, from.Command, proc.Limits{Timeout: secretCommand, MaxOutput: maxSecret})
+		return strings.TrimSuffix(string(out), "\n"), err //nolint:wrapcheck // it tells its story
+	case from.Credential != "":
+		from.File = filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), from.Credential)
+	}
+	info, err := os.Stat(from.File)
+	if err != nil {
+		return "", fmt.Errorf("read file: %w", err)
+	}
+	if info.Size() > maxSecret {
+		return "", fmt.Errorf("read file %s: it is larger than %d bytes", from.File, maxSecret)
+	}
+	text, err := os.ReadFile(from.File)
+	if err != nil {
+		return "", fmt.Errorf("read file: %w", err)
+	}
+	return strings.TrimSuffix(string(text), "\n"), nil
+}
+
+// content returns the secret called name.
+func (s *secrets) content(name string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.text[name]
+	if !ok {
+		return "", fmt.Errorf("there is no secret %s", name)
+	}
+	return v, nil
+}
+
+// digest tells whether a secret has changed, and nothing else about it.
+func (s *secrets) digest(name string) (string, error) {
+	v, err := s.content(name)
+	if err != nil {
+		return "", err
+	}
+	h := hmac.New(sha256.New, s.key)
+	_, _ = h.Write([]byte(name + "\x00" + v)) // never fails
+	return hex.EncodeToString(h.Sum(nil)[:16]), nil
+}
