@@ -5,26 +5,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// Limits bound a command that is run for its output.
-type Limits struct {
-	Timeout   time.Duration // zero means 10 s: a vault over the network answers in one
-	MaxOutput int           // bytes; zero means 64 KiB: the largest key chains are half of it
-	Dir       string        // empty is that of this process
-}
-
-// Defaults of [Limits], and how much of stderr an error repeats.
+// Bounds of a command that is run for its output.
 const (
+	// outputWithin is how long it may take: a vault over the network answers in
+	// a second.
 	outputWithin = 10 * time.Second
-	maxOutput    = 64 << 10
-	stderrTail   = 200
-	// afterKill is how long pipes that a killed command has passed to others
-	// are still read.
+	// stderrTail is how much of its stderr an error repeats, in bytes.
+	stderrTail = 200
+	// afterKill is how long pipes that an ended command has passed to others are
+	// still read.
 	afterKill = time.Second
 )
 
@@ -32,51 +28,47 @@ const (
 var ErrTooLong = errors.New("writes more than it may")
 
 // Output runs argv, never through a shell, with nothing to read, and returns
-// what it writes to stdout. At the timeout, or when it writes too much, it and
-// its process group are killed. The error has the end of stderr and never what
-// it wrote to stdout, which may be a secret; nor does it repeat any argument
-// but the first.
-func Output(ctx context.Context, argv []string, l Limits) ([]byte, error) {
+// what it writes to stdout. After 10 s, when ctx is done, or when it writes more
+// than most bytes, it is killed with its process group. The error has the end of
+// stderr and never what was written to stdout, which may be a secret; nor does
+// it repeat any argument but the first.
+func Output(ctx context.Context, argv []string, most int) ([]byte, error) {
+	return output(ctx, argv, most, outputWithin)
+}
+
+func output(ctx context.Context, argv []string, most int, within time.Duration) ([]byte, error) {
 	if len(argv) == 0 || argv[0] == "" {
 		return nil, errors.New("run command: it is empty")
 	}
-	if l.Timeout == 0 {
-		l.Timeout = outputWithin
-	}
-	if l.MaxOutput == 0 {
-		l.MaxOutput = maxOutput
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, l.Timeout, fmt.Errorf("did not end within %v", l.Timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("did not end within %v", within))
 	defer cancel()
-	out, tail, err := run(ctx, argv, l)
+	out, errs := &head{max: most, full: cancel}, &tail{max: stderrTail}
+	err := run(ctx, argv, out, errs)
 	switch {
 	case out.over:
-		err = fmt.Errorf("%w: %d bytes", ErrTooLong, l.MaxOutput)
+		err = fmt.Errorf("%w: %d bytes", ErrTooLong, most)
 	case err != nil && ctx.Err() != nil:
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("run %s: %w%s", argv[0], err, tail.quote())
+		return nil, fmt.Errorf("run %s: %w%s", argv[0], err, errs.quote())
 	}
 	return out.kept.Bytes(), nil
 }
 
-func run(ctx context.Context, argv []string, l Limits) (*head, *tail, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	out, errs := &head{max: l.MaxOutput, full: cancel}, &tail{max: stderrTail}
+func run(ctx context.Context, argv []string, out, errs io.Writer) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Stdout, cmd.Stderr, cmd.Dir, cmd.WaitDelay = out, errs, l.Dir, afterKill
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = out, errs, afterKill
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	if err := Start(cmd); err != nil {
-		return out, errs, err
+		return err
 	}
 	err := Wait(cmd)
 	if errors.Is(err, exec.ErrWaitDelay) {
-		err = nil // it ended well; somebody else holds its stdout
+		return nil // it ended well; somebody else holds its stdout
 	}
-	return out, errs, err
+	return err
 }
 
 // head keeps the first bytes written to it and tells when there are more.

@@ -32,7 +32,7 @@ func TestErrorsTellStderrAndNeverTheSecret(t *testing.T) {
 		"empty":          {nil, "it is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, err := Output(t.Context(), c.argv, Limits{})
+			out, err := Output(t.Context(), c.argv, 4096)
 			if err == nil || !strings.Contains(err.Error(), c.want) || out != nil {
 				t.Fatalf("%q, %v; want %q", out, err, c.want)
 			}
@@ -44,21 +44,21 @@ func TestErrorsTellStderrAndNeverTheSecret(t *testing.T) {
 }
 
 func TestOnlyTheEndOfStderrIsTold(t *testing.T) {
-	_, err := Output(t.Context(), sh("i=0; while [ $i -lt 3000 ]; do echo line $i >&2; i=$((i+1)); done; echo the end >&2; exit 1"), Limits{})
+	_, err := Output(t.Context(), sh("i=0; while [ $i -lt 3000 ]; do echo line $i >&2; i=$((i+1)); done; echo the end >&2; exit 1"), 4096)
 	if err == nil || !strings.HasSuffix(err.Error(), "the end") || len(err.Error()) > 2*stderrTail {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestOutputIsWholeAndExact(t *testing.T) {
-	out, err := Output(t.Context(), sh("echo noise >&2; cat; printf 'a\\000b\\n'"), Limits{}) // cat finds nothing to read
+	out, err := Output(t.Context(), sh("echo noise >&2; cat; printf 'a\\000b\\n'"), 4096) // cat finds nothing to read
 	if err != nil || string(out) != "a\x00b\n" {
 		t.Errorf("%q, %v", out, err)
 	}
 }
 
 func TestArgumentsAreNotShell(t *testing.T) {
-	out, err := Output(t.Context(), []string{"printf", "%s|%s", "$HOME", "a; b"}, Limits{})
+	out, err := Output(t.Context(), []string{"printf", "%s|%s", "$HOME", "a; b"}, 4096)
 	if err != nil || string(out) != "$HOME|a; b" {
 		t.Errorf("%q, %v", out, err)
 	}
@@ -68,7 +68,7 @@ func TestArgumentsAreNotShell(t *testing.T) {
 // time, with all of its group.
 func TestHangingCommandIsKilledAsAGroup(t *testing.T) {
 	pidFile := filepath.Join(t.TempDir(), "pid")
-	_, err := Output(t.Context(), sh("(trap '' TERM; echo $(exec sh -c 'echo $PPID') >"+pidFile+"; sleep 100; sleep 100) & wait"), Limits{Timeout: 300 * time.Millisecond})
+	_, err := output(t.Context(), sh("(trap '' TERM; echo $(exec sh -c 'echo $PPID') >"+pidFile+"; sleep 100; sleep 100) & wait"), 4096, 300*time.Millisecond)
 	if err == nil || !strings.Contains(err.Error(), "did not end within 300ms") {
 		t.Fatalf("%v", err)
 	}
@@ -91,7 +91,7 @@ func TestCommandEndsWithItsContext(t *testing.T) {
 	started := filepath.Join(t.TempDir(), "started")
 	result := make(chan error, 1)
 	go func() {
-		_, err := Output(ctx, sh("touch "+started+"; sleep 100"), Limits{})
+		_, err := Output(ctx, sh("touch "+started+"; sleep 100"), 4096)
 		result <- err
 	}()
 	until(t, "it runs", func() bool { _, err := os.Stat(started); return err == nil })
@@ -103,7 +103,7 @@ func TestCommandEndsWithItsContext(t *testing.T) {
 
 // A daemon that keeps stdout open does not hold the caller.
 func TestLeftoverHolderOfStdoutDoesNotHoldUs(t *testing.T) {
-	out, err := Output(t.Context(), sh("setsid sh -c 'echo $$ >&2; exec sleep 5' & echo ok"), Limits{Timeout: 4 * time.Second})
+	out, err := output(t.Context(), sh("setsid sh -c 'echo $$ >&2; exec sleep 5' & echo ok"), 4096, 4*time.Second)
 	if err != nil || string(out) != "ok\n" {
 		t.Errorf("%q, %v", out, err)
 	}
@@ -128,7 +128,7 @@ func TestReapTakesOrphansAndLeavesOurOwn(t *testing.T) {
 	reaped := make(chan error, 1)
 	go func() { reaped <- Reap(ctx) }()
 
-	out, err := Output(t.Context(), sh("setsid sh -c 'exit 7' >/dev/null 2>&1 & echo $!"), Limits{})
+	out, err := Output(t.Context(), sh("setsid sh -c 'exit 7' >/dev/null 2>&1 & echo $!"), 4096)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestReapTakesOrphansAndLeavesOurOwn(t *testing.T) {
 	until(t, "our own child is a zombie", func() bool { s, err := Stat(own.Process.Pid); return err == nil && s.State == 'Z' })
 	until(t, "the orphan is gone", func() bool { return syscall.Kill(orphan, 0) != nil })
 
-	second, err := Output(t.Context(), sh("setsid sh -c 'exit 7' >/dev/null 2>&1 & echo $!"), Limits{})
+	second, err := Output(t.Context(), sh("setsid sh -c 'exit 7' >/dev/null 2>&1 & echo $!"), 4096)
 	if err != nil {
 		t.Fatal(err)
 	}

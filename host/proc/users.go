@@ -28,8 +28,9 @@ const (
 
 // Account is a user of the host.
 type Account struct {
-	UID, GID uint32 // GID is the primary group
-	Name     string // empty for a bare number that no database names
+	UID, GID uint32   // GID is the primary group
+	Groups   []uint32 // all of its groups, the primary one first: what initgroups(3) would set
+	Name     string   // the number itself for one that no database names
 	Home     string
 }
 
@@ -54,7 +55,7 @@ func (u *Users) User(name string) (Account, error) {
 	}, name)
 	switch {
 	case errors.Is(err, ErrUnknown) && numeric:
-		return Account{UID: id, GID: id, Home: "/"}, nil
+		return Account{UID: id, GID: id, Groups: []uint32{id}, Name: name, Home: "/"}, nil
 	case err != nil:
 		return Account{}, fmt.Errorf("user %s: %w", name, err)
 	}
@@ -63,7 +64,11 @@ func (u *Users) User(name string) (Account, error) {
 	if !okUID || !okGID {
 		return Account{}, fmt.Errorf("user %s: its entry %q has no uid and gid", name, strings.Join(line, ":"))
 	}
-	return Account{UID: uid, GID: gid, Name: line[0], Home: line[5]}, nil
+	groups, err := u.groups(line[0], gid)
+	if err != nil {
+		return Account{}, fmt.Errorf("user %s: %w", name, err)
+	}
+	return Account{UID: uid, GID: gid, Groups: groups, Name: line[0], Home: line[5]}, nil
 }
 
 // Group returns the id of the group called name, or the number that name is.
@@ -85,27 +90,23 @@ func (u *Users) Group(name string) (uint32, error) {
 	return gid, nil
 }
 
-// Groups returns all groups of a, its primary one first: what initgroups(3)
-// would set. A user of /etc/passwd has those of /etc/group; one of a directory
-// service those that getent tells.
-func (u *Users) Groups(a Account) ([]uint32, error) {
-	all := []uint32{a.GID}
-	if a.Name == "" {
-		return all, nil
-	}
+// groups returns all groups of the user called name. One of /etc/passwd has those
+// of /etc/group; one of a directory service also those that getent tells.
+func (u *Users) groups(name string, primary uint32) ([]uint32, error) {
+	all := []uint32{primary}
 	err := eachLine(u.groupFile(), 4, func(f []string) bool {
-		if gid, ok := number(f[2]); ok && slices.Contains(strings.Split(f[3], ","), a.Name) {
+		if gid, ok := number(f[2]); ok && slices.Contains(strings.Split(f[3], ","), name) {
 			all = append(all, gid)
 		}
 		return false
 	})
 	if err != nil {
-		return nil, fmt.Errorf("groups of %s: %w", a.Name, err)
+		return nil, err
 	}
-	if !u.local(a.Name) {
-		told, err := u.ask("initgroups", a.Name)
+	if !u.local(name) {
+		told, err := u.ask("initgroups", name)
 		if err != nil && !errors.Is(err, ErrUnknown) {
-			return nil, fmt.Errorf("groups of %s: %w", a.Name, err)
+			return nil, fmt.Errorf("find groups: %w", err)
 		}
 		all = append(all, numbers(told)...)
 	}
@@ -155,7 +156,7 @@ func (u *Users) ask(database, name string) (string, error) {
 	if argv == nil {
 		argv = []string{"getent"}
 	}
-	out, err := Output(context.Background(), append(slices.Clone(argv), database, name), Limits{Timeout: getentWithin, MaxOutput: maxGetent})
+	out, err := output(context.Background(), append(slices.Clone(argv), database, name), maxGetent, getentWithin)
 	line, _, _ := strings.Cut(string(out), "\n")
 	var exit *exec.ExitError
 	const keyNotFound, databaseUnknown = 2, 1 // getent(1); musl's has no initgroups
