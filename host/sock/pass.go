@@ -120,3 +120,18 @@ func filesOf(rights []byte) ([]*os.File, error) {
 	}
 	return files, nil
 }
+
+// ListenPass makes the socket at path that [Receive] serves.
+func ListenPass(path string) (*os.File, error) {
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		return nil, fmt.Errorf("listen for files: %w", err)
+	}
+	l.SetUnlinkOnClose(false)
+	f, err := l.File()
+	_ = l.Close() // f is another descriptor of it
+	if err != nil {
+		return nil, fmt.Errorf("listen for files: %w", err)
+	}
+	return f, nil
+}

@@ -1,0 +1,116 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/host/sock"
+)
+
+// Names of what the keeper holds for the proxy.
+const (
+	heldAPI   = "api"   // its Unix socket
+	heldFiles = "files" // where it is given listeners while it runs
+	heldBind  = "bind=" // and an address, escaped: LISTEN_FDNAMES has no colon
+)
+
+func heldName(bind string) string { return heldBind + url.QueryEscape(bind) }
+
+// bindOf returns the address that is held under name.
+func bindOf(name string) (bind string, ok bool) {
+	escaped, ok := strings.CutPrefix(name, heldBind)
+	if !ok {
+		return "", false
+	}
+	bind, err := url.QueryUnescape(escaped)
+	return bind, err == nil
+}
+
+// binds returns the addresses of all frontends of f, each once, sorted.
+func binds(f *config.File) []string {
+	var all []string
+	for _, front := range f.Frontends {
+		all = append(all, front.Bind...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// bind binds those of addresses that nobody holds yet, all or none. A socket is
+// bound once in its life, here; the keeper holds it over every death.
+func (l *link) bind(ctx context.Context, addresses []string) (bound []string, err error) {
+	for _, a := range addresses {
+		if l.file(heldName(a)) != nil {
+			continue
+		}
+		f, err := sock.Listen(a)
+		if err == nil {
+			err = l.hold(ctx, heldName(a), f)
+		}
+		if err != nil {
+			return nil, errors.Join(bindProblem(a, err), l.unbind(ctx, bound))
+		}
+		bound = append(bound, a)
+	}
+	return bound, nil
+}
+
+func bindProblem(address string, err error) error {
+	return &backstay.Problem{
+		Code: "bind_failed", What: "cannot listen at " + address + ": " + err.Error(), Where: address,
+		Why: "an address belongs to one socket on a host",
+		Do:  "free it (ss -lntp shows who has it) or bind another; nothing has changed",
+	}
+}
+
+func (l *link) unbind(ctx context.Context, addresses []string) (err error) {
+	for _, a := range addresses {
+		err = errors.Join(err, l.release(ctx, heldName(a)))
+	}
+	return err
+}
+
+// holdProxySockets makes what the proxy is spoken to through. The directory is
+// the proxy's own: nobody else gets near.
+func (l *link) holdProxySockets(ctx context.Context, dir string, uid int) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("directory of the proxy: %w", err)
+	}
+	if err := os.Chown(dir, uid, -1); err != nil {
+		return fmt.Errorf("directory of the proxy: %w", err)
+	}
+	for _, s := range []struct {
+		name, path string
+		listen     func(path string) (*os.File, error)
+	}{
+		{heldAPI, filepath.Join(dir, "sock"), func(p string) (*os.File, error) { return sock.Listen("unix:" + p) }},
+		{heldFiles, filepath.Join(dir, "files"), sock.ListenPass},
+	} {
+		if _, err := os.Stat(s.path); l.file(s.name) != nil && err == nil {
+			continue
+		}
+		if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("socket of the proxy: %w", err)
+		}
+		f, err := s.listen(s.path)
+		if err != nil {
+			return fmt.Errorf("socket of the proxy: %w", err)
+		}
+		if err := errors.Join(os.Chown(s.path, uid, -1), os.Chmod(s.path, 0o600)); err != nil {
+			return fmt.Errorf("socket of the proxy: %w", err)
+		}
+		if err := l.hold(ctx, s.name, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,255 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/host/sock"
+	"github.com/backstay/backstay/l7"
+	"github.com/backstay/backstay/registry"
+)
+
+// Times of the line to the proxy.
+const (
+	proxyAskEvery  = time.Second
+	proxyAskWithin = time.Second
+	proxyMisses    = 3 // unanswered in a row: it hangs, and is killed
+	// proxyYoung is how long a proxy may take to answer after its start.
+	proxyYoung = 5 * time.Second
+)
+
+// proxy is the agent's line to the proxy role: it is the registry's balancer,
+// and watches that the role answers.
+type proxy struct {
+	dir    string
+	link   *link
+	board  *board
+	log    *slog.Logger
+	events backstay.Recorder
+	client *http.Client
+
+	mu      sync.Mutex // guards all below
+	gen     uint64     // of the newest snapshot that was sent
+	acked   uint64     // of the newest that is in force there
+	run     uint32     // which start of the proxy the rest is about
+	passed  map[string]bool
+	started time.Time
+}
+
+func newProxy(dir string, l *link, b *board, log *slog.Logger, events backstay.Recorder) *proxy {
+	path := filepath.Join(dir, "sock")
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path) //nolint:wrapcheck // net names the socket
+	}
+	return &proxy{
+		dir: dir, link: l, board: b, log: log, events: events, passed: map[string]bool{},
+		client: &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 4}},
+	}
+}
+
+// startedAnew says that the proxy is another process: what was passed to the one
+// before is gone with it.
+func (p *proxy) startedAnew(run uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.run != run {
+		p.run, p.acked, p.started = run, 0, time.Now()
+		clear(p.passed)
+	}
+}
+
+// Apply implements [registry.Balancer].
+func (p *proxy) Apply(ctx context.Context, s registry.Snapshot) error {
+	o := p.board.get()
+	if err := p.passListeners(ctx, o); err != nil {
+		return err
+	}
+	gen, err := p.next(ctx)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(o.snapshot(s, gen))
+	if err != nil {
+		return fmt.Errorf("apply snapshot %d: %w", gen, err)
+	}
+	if err := p.call(ctx, http.MethodPut, "/v1/state", text, nil); err != nil {
+		return fmt.Errorf("apply snapshot %d: %w", gen, err)
+	}
+	p.mu.Lock()
+	p.acked = max(p.acked, gen)
+	p.mu.Unlock()
+	return nil
+}
+
+// next returns the generation of the next snapshot: above that of every proxy
+// that an earlier agent has told.
+func (p *proxy) next(ctx context.Context) (uint64, error) {
+	p.mu.Lock()
+	known := p.gen
+	p.mu.Unlock()
+	if known == 0 {
+		var state struct {
+			Gen uint64 `json:"gen"`
+		}
+		if err := p.call(ctx, http.MethodGet, "/v1/state", nil, &state); err != nil {
+			return 0, fmt.Errorf("ask for generation: %w", err)
+		}
+		known = state.Gen
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gen = max(p.gen, known) + 1
+	return p.gen, nil
+}
+
+// passListeners gives the proxy the sockets it was not started with.
+func (p *proxy) passListeners(ctx context.Context, o orders) error {
+	for _, front := range o.frontends {
+		for _, bind := range front.Bind {
+			name := heldName(bind)
+			p.mu.Lock()
+			run, has := p.run, p.passed[name]
+			p.mu.Unlock()
+			f := p.link.file(name)
+			if has || f == nil {
+				continue
+			}
+			if err := sock.Pass(ctx, filepath.Join(p.dir, "files"), name, f); err != nil {
+				return fmt.Errorf("give %s to the proxy: %w", bind, err)
+			}
+			p.mu.Lock()
+			if p.run == run {
+				p.passed[name] = true
+			}
+			p.mu.Unlock()
+		}
+	}
+	return nil
+}
+
+// forget says that bind is no longer passed: it has been closed.
+func (p *proxy) forget(bind string) {
+	p.mu.Lock()
+	delete(p.passed, heldName(bind))
+	p.mu.Unlock()
+}
+
+// Drain implements [registry.Balancer].
+func (p *proxy) Drain(ctx context.Context, instance string, long bool) error {
+	ask, err := json.Marshal(struct {
+		Server string `json:"server"`
+		Long   bool   `json:"long"`
+	}{instance, long})
+	if err != nil {
+		return fmt.Errorf("drain %s: %w", instance, err)
+	}
+	if err := p.call(ctx, http.MethodPost, "/v1/drain", ask, nil); err != nil {
+		return fmt.Errorf("drain %s: %w", instance, err)
+	}
+	return nil
+}
+
+// stats asks the proxy what it has counted.
+func (p *proxy) stats(ctx context.Context) (s l7.Stats, err error) {
+	ctx, cancel := context.WithTimeout(ctx, proxyAskWithin)
+	defer cancel()
+	err = p.call(ctx, http.MethodGet, "/v1/stats", nil, &s)
+	return s, err
+}
+
+// generations returns the snapshot that the proxy has acknowledged and the
+// newest there is.
+func (p *proxy) generations() (acked, newest uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.acked, p.gen
+}
+
+// maxProxyAnswer bounds an answer: the counters of ten thousand servers.
+const maxProxyAnswer = 16 << 20
+
+func (p *proxy) call(ctx context.Context, method, path string, body []byte, answer any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://proxy"+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("ask proxy: %w", err)
+	}
+	resp, err := p.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask proxy: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }() // read to its end below
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxProxyAnswer))
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask proxy: %w", err)
+	case resp.StatusCode >= http.StatusBadRequest:
+		problem := new(backstay.Problem)
+		if json.Unmarshal(text, problem) == nil && problem.Code != "" {
+			return problem
+		}
+		return fmt.Errorf("ask proxy: %s", resp.Status)
+	case answer == nil:
+		return nil
+	}
+	if err := json.Unmarshal(text, answer); err != nil {
+		return fmt.Errorf("read the proxy's answer: %w", err)
+	}
+	return nil
+}
+
+// watch kills a proxy that does not answer: roles that hang are healed like
+// those that die.
+func (p *proxy) watch(ctx context.Context) error {
+	tick := time.NewTicker(proxyAskEvery)
+	defer tick.Stop()
+	for misses := 0; ; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err() //nolint:wrapcheck // being told to end is no story
+		case <-tick.C:
+		}
+		misses++
+		switch err := p.alive(ctx); {
+		case err == nil, p.young():
+			misses = 0
+		case misses >= proxyMisses && ctx.Err() == nil:
+			misses = 0
+			p.kill(ctx, err)
+		}
+	}
+}
+
+func (p *proxy) alive(ctx context.Context) error {
+	if len(p.board.get().frontends) == 0 {
+		return nil // there is none
+	}
+	ctx, cancel := context.WithTimeout(ctx, proxyAskWithin)
+	defer cancel()
+	return p.call(ctx, http.MethodGet, "/v1/alive", nil, nil)
+}
+
+func (p *proxy) young() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Since(p.started) < proxyYoung
+}
+
+func (p *proxy) kill(ctx context.Context, why error) {
+	reason := fmt.Sprintf("no answer to %d questions in a row: %v", proxyMisses, why)
+	p.log.Error("proxy hangs, killing it", "why", reason)
+	p.events.Record(backstay.Event{Kind: backstay.RoleKilled, Ref: backstay.NewRef("role", "proxy"), Because: reason})
+	if err := p.link.Kill(ctx, proxyID, reason, true); err != nil && !errors.Is(err, context.Canceled) {
+		p.log.Error("proxy not killed", "why", err.Error())
+	}
+}
