@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"time"
@@ -11,127 +12,162 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxPassName bounds the name that travels with a file.
-const maxPassName = 512
+// Bounds of handing files over.
+const (
+	// passWithin is how long one side waits for the other.
+	passWithin = 5 * time.Second
+	// maxName is the longest name of a file, and the longest answer, in bytes.
+	maxName = 4096
+)
 
-// passWithin bounds one exchange of [Pass]: both ends are on this host.
-const passWithin = 5 * time.Second
+// accepted is the answer to a file that was taken.
+const accepted = "ok"
 
-// Pass gives f under name to whoever serves the SEQPACKET socket at path with
-// [Receive], and returns when it has said that it has it.
+// ListenPass listens at path for files that others [Pass] to this process. The
+// socket has mode 0600, and replaces what is at path as [Listen] does.
+func ListenPass(path string) (*os.File, error) {
+	l, err := listenUnix("unixpacket", path, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("listen for files at %s: %w", path, err)
+	}
+	return detach(l)
+}
+
+// Pass hands f to the process that takes files at path and returns when it has
+// it. Both processes then have it.
 func Pass(ctx context.Context, path, name string, f *os.File) error {
-	c, err := (&net.Dialer{Timeout: passWithin}).DialContext(ctx, "unixpacket", path)
-	if err != nil {
-		return fmt.Errorf("pass %s: %w", name, err)
-	}
-	defer func() { _ = c.Close() }() // one exchange
-	_ = c.SetDeadline(time.Now().Add(passWithin))
-	to, ok := c.(*net.UnixConn)
-	if !ok {
-		return fmt.Errorf("pass %s: %s is no Unix socket", name, path)
-	}
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("pass %s: %w", name, err)
-	}
-	var sent error
-	if err := raw.Control(func(fd uintptr) {
-		_, _, sent = to.WriteMsgUnix([]byte(name), unix.UnixRights(int(fd)), nil)
-	}); err != nil || sent != nil {
-		return fmt.Errorf("pass %s: %w", name, errors.Join(err, sent))
-	}
-	answer := make([]byte, maxPassName)
-	n, err := to.Read(answer)
-	switch {
-	case err != nil:
-		return fmt.Errorf("pass %s: %w", name, err)
-	case string(answer[:n]) != "ok":
-		return fmt.Errorf("pass %s: refused: %s", name, answer[:n])
+	ctx, cancel := context.WithTimeout(ctx, passWithin)
+	defer cancel()
+	if err := pass(ctx, path, name, f); err != nil {
+		return fmt.Errorf("hand %s to %s: %w", name, path, err)
 	}
 	return nil
 }
 
-// Receive serves [Pass] on l until ctx is done: take gets each file and owns it.
-// Only root and this process's own user are heard.
-func Receive(ctx context.Context, l *net.UnixListener, take func(name string, f *os.File) error) error {
-	stop := context.AfterFunc(ctx, func() { _ = l.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+func pass(ctx context.Context, path, name string, f *os.File) error {
+	if name == "" || len(name) > maxName {
+		return fmt.Errorf("a name has 1 to %d bytes", maxName)
+	}
+	c, err := (&net.Dialer{}).DialContext(ctx, "unixpacket", path)
+	if err != nil {
+		return short(err)
+	}
+	defer closeWith(ctx, c)()
+	u := c.(*net.UnixConn) //nolint:errcheck // a unixpacket connection is one
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	// Not f.Fd(): it would make the file blocking, for everyone who shares it.
+	e := raw.Control(func(fd uintptr) { _, _, err = u.WriteMsgUnix([]byte(name), unix.UnixRights(int(fd)), nil) })
+	if err = errors.Join(err, e); err != nil {
+		return stopped(ctx, err)
+	}
+	answer := make([]byte, maxName)
+	n, err := u.Read(answer)
+	switch {
+	case errors.Is(err, io.EOF):
+		return errors.New("it closed the connection and said nothing")
+	case err != nil:
+		return stopped(ctx, err)
+	case string(answer[:n]) != accepted:
+		return fmt.Errorf("it refused: %q", answer[:n])
+	}
+	return nil
+}
+
+// Taken serves l, a socket of [ListenPass], until ctx is done: take gets each
+// file that is passed and owns it; its error is the answer. Only root and the
+// user of this process may pass any. Files come one after the other.
+func Taken(ctx context.Context, l *os.File, take func(name string, f *os.File) error) error {
+	ln, err := Listener(l)
+	if err != nil {
+		return err
+	}
+	defer closeWith(ctx, ln)()
+	ours := uint32(os.Geteuid())
+	ln = Guarded(ln, func(c Cred) bool { return c.UID == 0 || c.UID == ours })
 	for {
-		c, err := l.AcceptUnix()
-		if ctx.Err() != nil {
-			return nil
-		}
+		c, err := ln.Accept()
 		if err != nil {
-			return fmt.Errorf("receive files: %w", err)
+			return stopped(ctx, err)
 		}
+		serve(ctx, c.(*net.UnixConn), take) //nolint:errcheck // a unixpacket connection is one
+	}
+}
+
+// serve takes the files of one connection. A peer that is silent is dropped, so
+// that it does not keep others waiting.
+func serve(ctx context.Context, c *net.UnixConn, take func(string, *os.File) error) {
+	defer closeWith(ctx, c)()
+	for {
 		_ = c.SetDeadline(time.Now().Add(passWithin))
-		answer := "ok"
-		if err := receiveOne(c, take); err != nil {
+		name, f, err := receive(c)
+		if err != nil {
+			return
+		}
+		answer := accepted
+		if f == nil {
+			answer = "a name and one file are one message"
+		} else if err := take(name, f); err != nil {
 			answer = err.Error()
 		}
-		_, _ = c.Write([]byte(answer))
-		_ = c.Close()
+		if _, err := c.Write([]byte(answer[:min(len(answer), maxName)])); err != nil {
+			return
+		}
 	}
 }
 
-func receiveOne(c *net.UnixConn, take func(string, *os.File) error) error {
-	uid, _, _, err := PeerCred(c)
+// receive returns one message: a name, and the file if there is exactly one.
+func receive(c *net.UnixConn) (string, *os.File, error) {
+	name := make([]byte, maxName+1)
+	oob := make([]byte, unix.CmsgSpace(4*16)) // more than one, so that more can be seen and closed
+	n, oobn, flags, _, err := c.ReadMsgUnix(name, oob)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
-	if uid != 0 && uid != os.Geteuid() {
-		return fmt.Errorf("user %d may not pass files", uid)
+	fds := rights(oob[:oobn])
+	if n == 0 || n > maxName || flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || len(fds) != 1 {
+		closeAll(fds)
+		return "", nil, nil
 	}
-	name := make([]byte, maxPassName)
-	rights := make([]byte, unix.CmsgSpace(4))
-	n, rn, flags, _, err := c.ReadMsgUnix(name, rights)
-	if err != nil {
-		return fmt.Errorf("read message: %w", err)
-	}
-	files, err := filesOf(rights[:rn])
-	if err != nil {
-		return err
-	}
-	if len(files) != 1 || n == 0 || flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-		for _, f := range files {
-			_ = f.Close()
-		}
-		return fmt.Errorf("%d files and a name of %d bytes; it must be one and at most %d", len(files), n, maxPassName)
-	}
-	return take(string(name[:n]), files[0])
+	return string(name[:n]), os.NewFile(uintptr(fds[0]), string(name[:n])), nil
 }
 
-// filesOf returns the files in a control message, each closed on exec.
-func filesOf(rights []byte) ([]*os.File, error) {
-	messages, err := unix.ParseSocketControlMessage(rights)
+// rights returns the descriptors in oob; on nonsense those up to it.
+func rights(oob []byte) (fds []int) {
+	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
-		return nil, fmt.Errorf("read passed files: %w", err)
+		return nil
 	}
-	var files []*os.File
-	for _, m := range messages {
-		fds, err := unix.ParseUnixRights(&m)
-		if err != nil {
-			continue // a message of another kind
-		}
-		for _, fd := range fds {
-			unix.CloseOnExec(fd)
-			files = append(files, os.NewFile(uintptr(fd), "passed"))
+	for i := range messages {
+		if more, err := unix.ParseUnixRights(&messages[i]); err == nil {
+			fds = append(fds, more...)
 		}
 	}
-	return files, nil
+	return fds
 }
 
-// ListenPass makes the socket at path that [Receive] serves.
-func ListenPass(path string) (*os.File, error) {
-	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
-	if err != nil {
-		return nil, fmt.Errorf("listen for files: %w", err)
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd)
 	}
-	l.SetUnlinkOnClose(false)
-	f, err := l.File()
-	_ = l.Close() // f is another descriptor of it
-	if err != nil {
-		return nil, fmt.Errorf("listen for files: %w", err)
+}
+
+// closeWith closes c when ctx is done, or when the function it returns is called.
+func closeWith(ctx context.Context, c io.Closer) func() {
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	return func() {
+		if stop() {
+			_ = c.Close()
+		}
 	}
-	return f, nil
+}
+
+// stopped returns nil or the context's error for what ended because of it.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return short(err)
 }
