@@ -76,19 +76,16 @@ func pass(ctx context.Context, path, name string, f *os.File) error {
 	return nil
 }
 
-// Taken serves l, a socket of [ListenPass], until ctx is done: take gets each
-// file that is passed and owns it; its error is the answer. Only root and the
-// user of this process may pass any. Files come one after the other.
-func Taken(ctx context.Context, l *os.File, take func(name string, f *os.File) error) error {
-	ln, err := Listener(l)
-	if err != nil {
-		return err
-	}
-	defer closeWith(ctx, ln)()
+// Receive serves l, a listener on a socket of [ListenPass], until ctx is done
+// and closes it: take gets each file that is passed and owns it; its error is the
+// answer. Only root and the user of this process may pass any. Files come one
+// after the other.
+func Receive(ctx context.Context, l *net.UnixListener, take func(name string, f *os.File) error) error {
+	defer closeWith(ctx, l)()
 	ours := uint32(os.Geteuid())
-	ln = Guarded(ln, func(c Cred) bool { return c.UID == 0 || c.UID == ours })
+	guard := Guarded(l, func(c Cred) bool { return c.UID == 0 || c.UID == ours })
 	for {
-		c, err := ln.Accept()
+		c, err := guard.Accept()
 		if err != nil {
 			return stopped(ctx, err)
 		}
@@ -102,7 +99,7 @@ func serve(ctx context.Context, c *net.UnixConn, take func(string, *os.File) err
 	defer closeWith(ctx, c)()
 	for {
 		_ = c.SetDeadline(time.Now().Add(passWithin))
-		name, f, err := receive(c)
+		name, f, err := message(c)
 		if err != nil {
 			return
 		}
@@ -118,8 +115,8 @@ func serve(ctx context.Context, c *net.UnixConn, take func(string, *os.File) err
 	}
 }
 
-// receive returns one message: a name, and the file if there is exactly one.
-func receive(c *net.UnixConn) (string, *os.File, error) {
+// message returns one message: a name, and the file if there is exactly one.
+func message(c *net.UnixConn) (string, *os.File, error) {
 	name := make([]byte, maxName+1)
 	oob := make([]byte, unix.CmsgSpace(4*16)) // more than one, so that more can be seen and closed
 	n, oobn, flags, _, err := c.ReadMsgUnix(name, oob)

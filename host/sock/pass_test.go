@@ -21,17 +21,19 @@ import (
 func taker(t *testing.T, take func(string, *os.File) error) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "files")
-	l, err := ListenPass(path)
+	f, err := ListenPass(path)
+	must(t, err)
+	l, err := Listener(f)
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Taken(ctx, l, take) }()
+	go func() { done <- Receive(ctx, l.(*net.UnixListener), take) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Errorf("Taken ended with %v", err)
+			t.Errorf("Receive ended with %v", err)
 		}
-		_ = l.Close()
+		_ = f.Close()
 	})
 	return path
 }
