@@ -1,12 +1,19 @@
-// Package keeperwire is what the agent and the keeper say to each other. It only
-// grows: fields unknown to a reader are skipped, and each side speaks with
-// those two minor versions older.
+// Package keeperwire is what the agent and the keeper say to each other, and the
+// formats of the files that both know: the boot file, the keeper's records and
+// the index of a log. It only grows: fields unknown to a reader are skipped, and
+// each side speaks with those two minor versions older.
+//
+// It links neither fmt nor reflect nor encoding/...: the keeper is small because
+// nothing in it is large.
 package keeperwire
 
 import "github.com/backstay/backstay/internal/restart"
 
 // Version is that of the newest message here: major in the high byte.
 const Version = 0x0100
+
+// AgentID is the slot of the agent: SIGHUP is passed to it.
+const AgentID = "backstay-agent"
 
 // Spec is how to run one instance: everything resolved, nothing left to look up.
 type Spec struct {
@@ -77,6 +84,7 @@ type Slot struct {
 	Note      []byte // as the agent said, at most 256 bytes
 	Last      Exit   // of the run before; Last.At 0: there was none
 	Dropped   uint64 // bytes of log lost so far
+	Why       string // what a back-off waits for, where that is not its pause: "descriptor http", "clone: EAGAIN"
 }
 
 // Exit is how a run ended.
@@ -148,4 +156,5 @@ type Welcome struct {
 	BootID  string
 	Cgroups bool   // instances are tracked by cgroup, else by /proc
 	Why     string // why not, if not
+	Build   uint64 // of the keeper's program: equal bytes have equal numbers
 }
