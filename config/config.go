@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/deploy"
@@ -17,6 +18,10 @@ type File struct {
 	Services  map[string]Service     `yaml:"services" change:"live"`
 	Frontends map[string]l7.Frontend `yaml:"frontends" change:"live"`
 	Secrets   map[string]Secret      `yaml:"secrets" change:"roll"`
+
+	name     string
+	text     []byte
+	warnings []Found
 }
 
 // Service is what the file says about one service: the keys of every room that
@@ -76,17 +81,23 @@ func Read(name string) ([]byte, error) {
 // *[Error] with every mistake in it.
 func Parse(name string, text []byte) (*File, error) { return ParseIn(Host(), name, text) }
 
-// ParseIn is [Parse] for the host that env is.
+// ParseIn is [Parse] for the host that env is. Without one (nil) the host is not
+// asked: that is for a file which was good before, and must load whatever has
+// become of the files and users it names.
 func ParseIn(env Env, name string, text []byte) (*File, error) {
 	d := decoder{at: map[string]spot{}}
-	var f File
+	f := File{name: name, text: slices.Clone(text)}
+	var warnings []mistake
 	if root := d.read(text); root != nil {
+		d.at[""] = spot{key: root.at, value: root}
 		d.value(top, root, elem(&f))
-		c := check{env: env, file: &f, d: &d}
+		c := newCheck(env, &f, &d)
 		c.all()
+		warnings = c.warnings
 	}
 	if len(d.found) > 0 {
 		return nil, newError(name, text, d.found)
 	}
+	f.warnings = newError(name, text, warnings).Found
 	return &f, nil
 }

@@ -15,6 +15,8 @@ import (
 type decoder struct {
 	at    map[string]spot // where each key stands: services.shop.stop.grace
 	found []mistake
+	meant []string // known keys that unknown ones look like
+	uses  []use    // of expansions
 }
 
 // defaulter is what has values before the file is read into it.
@@ -116,7 +118,7 @@ func (d *decoder) structure(w where, n *node, v reflect.Value) {
 			d.unknown(w.field(e.name), e, known)
 			return
 		}
-		d.at[w.field(e.name).key] = spot{e.at, e.value}
+		d.at[w.field(e.name).key] = spot{e.at, e.value, w.field(e.name).pattern}
 		d.value(w.field(e.name), e.value, v.FieldByIndex(index))
 	})
 }
@@ -126,10 +128,8 @@ func (d *decoder) table(w where, n *node, v reflect.Value) {
 	v.Set(reflect.MakeMap(v.Type()))
 	d.mapping(w, n, func(e entry) {
 		at := w.entry(e.name)
-		d.at[at.key] = spot{e.at, e.value}
-		if !d.name(w, at, e) {
-			return
-		}
+		d.at[at.key] = spot{e.at, e.value, at.pattern}
+		d.label(w, at, e)
 		item := reflect.New(v.Type().Elem()).Elem()
 		fresh(item)
 		d.value(at, e.value, item)
@@ -171,10 +171,37 @@ func (d *decoder) unknown(w where, e entry, known map[string][]int) {
 	d.sayAt(w.key, e.at, "unknown_key", "", "unknown key")
 	if near := nearest(e.name, known); near != "" {
 		d.hinted("did you mean " + near + "?")
-		d.at[join(above(w.key), near)] = spot{key: e.at} // what is missing there has been said
+		d.meant = append(d.meant, join(above(w.key), near)) // what is missing there has been said
 		return
 	}
 	d.hinted("known: " + words(known))
+}
+
+// labels are the mappings whose keys name things.
+var labels = map[string]bool{"services": true, "frontends": true, "secrets": true, "services.*.ports": true}
+
+// label refuses a name that fits into no path or DNS name.
+func (d *decoder) label(w, at where, e entry) {
+	if labels[w.pattern] && !backstay.ValidName(e.name) {
+		d.sayAt(at.key, e.at, "bad_name", plainName(e.name), "is not a name: up to 63 of a-z 0-9 -, no - at either end")
+	}
+}
+
+// plainName returns the name that s looks like, or "".
+func plainName(s string) string {
+	s = strings.Trim(strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return '-'
+	}, s), "-")
+	if !backstay.ValidName(s) {
+		return ""
+	}
+	return s
 }
 
 // later says that what stands at key comes with a later version.
@@ -194,7 +221,7 @@ func (d *decoder) list(w where, n *node, v reflect.Value) {
 	v.Set(reflect.MakeSlice(v.Type(), len(n.items), len(n.items)))
 	for i, item := range n.items {
 		at := w.item(i)
-		d.at[at.key] = spot{item.at, item}
+		d.at[at.key] = spot{item.at, item, at.pattern}
 		fresh(v.Index(i))
 		d.value(at, item, v.Index(i))
 	}

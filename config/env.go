@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/backstay/backstay/host/proc"
 )
@@ -12,14 +13,17 @@ import (
 // Env is the host that a file is for. Parse asks it while it checks; it may read
 // files and wait for the user database, a few seconds at most.
 type Env interface {
-	// Root reports whether the agent runs as root, which may use every user and port.
-	Root() bool
+	// UID is that of the agent: 0 may use every user and port.
+	UID() int
 	// Stat describes a file.
 	Stat(name string) (fs.FileInfo, error)
 	// ReadFile returns the contents of a file.
 	ReadFile(name string) ([]byte, error)
-	// Account returns an error if there is no such account; kind is user or group.
-	Account(kind, name string) error
+	// Account returns the number of a user or group, as kind says. Its error is
+	// [proc.ErrUnknown] if there is none.
+	Account(kind, name string) (id uint32, err error)
+	// Now is the time certificates are checked against.
+	Now() time.Time
 }
 
 // Host returns this host as seen by this process.
@@ -27,7 +31,9 @@ func Host() Env { return host{users: &proc.Users{}} }
 
 type host struct{ users *proc.Users }
 
-func (host) Root() bool { return os.Geteuid() == 0 }
+func (host) UID() int { return os.Geteuid() }
+
+func (host) Now() time.Time { return time.Now() }
 
 func (host) Stat(name string) (fs.FileInfo, error) {
 	info, err := os.Stat(name)
@@ -58,26 +64,25 @@ func (host) ReadFile(name string) ([]byte, error) {
 	return text, nil
 }
 
-func (h host) Account(kind, name string) error {
+func (h host) Account(kind, name string) (uint32, error) {
 	if kind == "group" {
-		_, err := h.users.Group(name)
-		return err //nolint:wrapcheck // it tells its story
+		return h.users.Group(name) //nolint:wrapcheck // it tells its story
 	}
-	_, err := h.users.User(name)
-	return err //nolint:wrapcheck // it tells its story
+	a, err := h.users.User(name)
+	return a.UID, err //nolint:wrapcheck // it tells its story
 }
 
 // unprivilegedPorts returns the first port that needs no privilege.
-func unprivilegedPorts(env Env) int {
+func unprivilegedPorts(env Env) uint16 {
 	const usual = 1024
-	if env.Root() {
+	if env.UID() == 0 {
 		return 1
 	}
 	text, err := env.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 	if err != nil {
 		return usual
 	}
-	n := usual
+	var n uint16
 	if _, err := fmt.Sscan(strings.TrimSpace(string(text)), &n); err != nil {
 		return usual
 	}

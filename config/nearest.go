@@ -43,3 +43,22 @@ func distance(a, b string) int {
 func words[V any](known map[string]V) string {
 	return strings.Join(slices.Sorted(maps.Keys(known)), ", ")
 }
+
+// maxKnown is how many words are listed; more hide the one that is sought.
+const maxKnown = 12
+
+// known says which of words is meant by name, or what there is.
+func known(name string, words []string) string {
+	all := make(map[string]bool, len(words))
+	for _, w := range words {
+		all[w] = true
+	}
+	switch near := nearest(name, all); {
+	case near != "":
+		return "did you mean " + near + "?"
+	case len(words) == 0 || len(words) > maxKnown:
+		return ""
+	default:
+		return "known: " + strings.Join(words, ", ")
+	}
+}

@@ -12,8 +12,9 @@ type place struct{ line, column int }
 
 // spot is where a key and its value stand.
 type spot struct {
-	key   place
-	value *node
+	key     place
+	value   *node
+	pattern string // of [where]
 }
 
 // mistake is one with its place and what stands behind its caret.

@@ -37,15 +37,15 @@ type scalarKind struct {
 }
 
 var scalarKinds = map[reflect.Type]scalarKind{
-	reflect.TypeFor[backstay.Duration](): {code: "bad_duration", unit: "s"},
-	reflect.TypeFor[backstay.Size]():     {code: "bad_size", unit: "MiB"},
-	reflect.TypeFor[backstay.Percent]():  {code: "bad_percent", unit: "%"},
-	reflect.TypeFor[backstay.Budget]():   {code: "bad_budget", unit: "/10m"},
-	reflect.TypeFor[backstay.Range]():    {code: "bad_range", unit: "ms..30s"},
-	reflect.TypeFor[backstay.Count]():    {code: "bad_count"},
-	reflect.TypeFor[backstay.PortRef]():  {code: "bad_port"},
-	reflect.TypeFor[backstay.Expect]():   {code: "bad_status"},
-	reflect.TypeFor[backstay.Statuses](): {code: "bad_status"},
+	reflect.TypeFor[backstay.Duration]():  {code: "bad_duration", unit: "s"},
+	reflect.TypeFor[backstay.Size]():      {code: "bad_size", unit: "MiB"},
+	reflect.TypeFor[backstay.Percent]():   {code: "bad_percent", unit: "%"},
+	reflect.TypeFor[backstay.Budget]():    {code: "bad_budget", unit: "/10m"},
+	reflect.TypeFor[backstay.Range]():     {code: "bad_range", unit: "ms..30s"},
+	reflect.TypeFor[backstay.Count]():     {code: "bad_count"},
+	reflect.TypeFor[backstay.PortRef]():   {code: "bad_port"},
+	reflect.TypeFor[backstay.Expect]():    {code: "bad_status"},
+	reflect.TypeFor[backstay.Statuses]():  {code: "bad_status"},
 	reflect.TypeFor[supervise.PortWish](): {code: "bad_port"},
 	reflect.TypeFor[supervise.Octal]():    {code: "bad_umask"},
 	reflect.TypeFor[supervise.Rlimit]():   {code: "bad_rlimit"},
@@ -140,7 +140,7 @@ func (d *decoder) string(w where, n *node, v reflect.Value) {
 	case n.plain && number.MatchString(n.text) && !numbersToo[w.pattern]:
 		d.say(w, n, "not_text", strconv.Quote(n.text), "%s is a number, not text", n.text)
 	default:
-		v.SetString(n.text)
+		v.SetString(d.expandable(w, n))
 	}
 }
 

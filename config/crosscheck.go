@@ -1,0 +1,189 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/l7"
+	"github.com/backstay/backstay/supervise"
+)
+
+// dependencies refuses waiting for what never comes.
+func (c *check) dependencies() {
+	services := slices.Sorted(maps.Keys(c.file.Services))
+	for name, s := range inOrder(c.file.Services) {
+		for other, what := range inOrder(s.DependsOn) {
+			key := "services." + name + ".depends_on." + other
+			target, there := c.file.Services[other]
+			switch {
+			case other == name:
+				c.say("waits_for_itself", key, "", "waits for itself")
+			case !there:
+				c.unknown("no_such_service", key, other, services, "there is no service %s", other)
+			case what == supervise.Completed && target.Restart.Policy == "always":
+				c.say("never_completes", key, "", "%s never completes: its restart policy is always", other)
+				c.hinted(key, "wait for ready, or give it restart: { policy: on_failure }")
+			case target.Replicas == 0:
+				c.say("no_replicas", key, "", "%s has no replicas to wait for", other)
+			}
+		}
+	}
+	c.cycles()
+}
+
+// cycles tells each ring of services that wait for each other once, at its first
+// by name.
+func (c *check) cycles() {
+	for name := range inOrder(c.file.Services) {
+		path := c.wayBack(name, name, map[string]bool{})
+		if len(path) < 2 || slices.Min(path) != name {
+			continue
+		}
+		key := "services." + name + ".depends_on." + path[1]
+		c.say("waits_for_itself", key, "", "%s waits for itself: %s", name, strings.Join(append(path, name), " → "))
+		c.hinted(key, "take one of them out")
+	}
+}
+
+// wayBack returns the services from at to home by what each waits for; nil if
+// there is no way.
+func (c *check) wayBack(at, home string, seen map[string]bool) []string {
+	for other := range inOrder(c.file.Services[at].DependsOn) {
+		if other == home {
+			return []string{at}
+		}
+		if seen[other] {
+			continue
+		}
+		seen[other] = true
+		if rest := c.wayBack(other, home, seen); rest != nil {
+			return append([]string{at}, rest...)
+		}
+	}
+	return nil
+}
+
+// fixedPorts refuses a port that two instances would need at once.
+func (c *check) fixedPorts() {
+	type holder struct{ service, port string }
+	held := map[backstay.Port]holder{}
+	for name, s := range inOrder(c.file.Services) {
+		for port, wish := range inOrder(s.Ports) {
+			if wish.Number == 0 {
+				continue
+			}
+			key := "services." + name + ".ports." + port
+			switch first, twice := held[backstay.Port(wish)]; {
+			case twice && first.service != name:
+				c.say("port_clash", key, "auto", "port %d is %s of service %s already", wish.Number, first.port, first.service)
+			case s.Replicas > 1:
+				c.say("fixed_port_replicas", key, "auto", "a fixed port and %d replicas: one of them can listen", s.Replicas)
+			case s.Deploy.Strategy == "rolling" && !isNone(s.Deploy.MaxSurge):
+				c.say("fixed_port_overlap", key, "", "a fixed port cannot overlap: the new instance would start beside the old one")
+				c.hinted(key, "use auto, or deploy: { strategy: recreate }")
+			}
+			held[backstay.Port(wish)] = holder{name, port}
+		}
+		if s.Deploy.Strategy == "recreate" {
+			c.useless(name, "max_surge", "max_unavailable")
+		}
+	}
+}
+
+// useless refuses keys of deploy that recreate has no use for.
+func (c *check) useless(service string, keys ...string) {
+	for _, k := range keys {
+		key := "services." + service + ".deploy." + k
+		if _, there := c.d.at[key]; there {
+			c.say("useless_key", key, "", "belongs to rolling, not to recreate")
+		}
+	}
+}
+
+func isNone(n backstay.Count) bool { return n.N == 0 && n.Share == 0 }
+
+// routes looks the services up that routes lead to, and their ports.
+func (c *check) routes() {
+	services := slices.Sorted(maps.Keys(c.file.Services))
+	for name, f := range inOrder(c.file.Frontends) {
+		for i, r := range f.Routes {
+			key := fmt.Sprintf("frontends.%s.routes[%d]", name, i)
+			_, there := c.file.Services[r.To]
+			switch {
+			case r.To == "":
+			case strings.Contains(r.To, "("):
+				c.say("not_in_this_version", key+".to", "", "%s: not in this version", r.To)
+			case !there:
+				c.unknown("no_such_service", key+".to", "", services, "there is no service %s", r.To)
+			default:
+				c.port(key, r)
+			}
+		}
+	}
+}
+
+// port finds the port of the service that r leads to.
+func (c *check) port(key string, r l7.Route) {
+	ports := c.file.Services[r.To].Ports
+	names := slices.Sorted(maps.Keys(ports))
+	name, ok := supervise.PortOf(ports, backstay.PortRef(r.Port))
+	switch {
+	case len(ports) == 0:
+		c.say("no_port", key+".to", "", "service %s has no ports", r.To)
+		c.hinted(key+".to", "give it ports: { http: auto }")
+	case !ok && r.Port == "":
+		c.say("port_needed", key+".port", "port: "+names[0], "is missing: service %s has %s", r.To, strings.Join(names, ", "))
+	case !ok:
+		c.unknown("no_such_port", key+".port", "", names, "service %s has no port %s", r.To, r.Port)
+	case ports[name].UDP:
+		c.say("udp_port", key+".port", "", "port %s of service %s is UDP; a frontend speaks HTTP", name, r.To)
+	}
+}
+
+// binds refuses an address that is bound twice, and a redirect to nowhere.
+func (c *check) binds() {
+	type bound struct {
+		l7.Bind
+		frontend, text string
+	}
+	var before []bound
+	encrypted := false
+	for name, f := range inOrder(c.file.Frontends) {
+		encrypted = encrypted || f.TLS != nil
+		for i, text := range f.Bind {
+			b, err := l7.ParseBind(text)
+			if err != nil || slices.Contains(f.Bind[:i], text) {
+				continue // told by the room
+			}
+			key := fmt.Sprintf("frontends.%s.bind[%d]", name, i)
+			if j := slices.IndexFunc(before, func(o bound) bool { return o.Overlaps(b) }); j >= 0 {
+				c.say("bound_twice", key, "", "%s is bound by frontend %s already: %s", text, before[j].frontend, before[j].text)
+			}
+			c.bindAndPorts(key, text, b)
+			before = append(before, bound{b, name, text})
+		}
+	}
+	for name, f := range inOrder(c.file.Frontends) {
+		if f.Redirect == "https" && !encrypted {
+			c.say("tls_missing", "frontends."+name+".redirect", "", "https: no frontend has tls; the redirect would lead nowhere")
+		}
+	}
+}
+
+// bindAndPorts refuses to bind the fixed port of a service, whose instances
+// listen on the loopback address.
+func (c *check) bindAndPorts(key, text string, b l7.Bind) {
+	if b.Unix != "" || b.Addr.IsValid() && !b.Addr.IsUnspecified() && !b.Addr.IsLoopback() {
+		return
+	}
+	for name, s := range inOrder(c.file.Services) {
+		for port, wish := range inOrder(s.Ports) {
+			if wish.Number == b.Port && !wish.UDP {
+				c.say("port_clash", key, "", "%s: port %d is %s of service %s", text, b.Port, port, name)
+			}
+		}
+	}
+}
