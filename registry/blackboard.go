@@ -119,13 +119,11 @@ func (r *Registry) WithdrawAll(ctx context.Context, instances []string) (acks in
 	return acks, nil
 }
 
-// recordWithdrawn tells people of an instance that is known; of another there
-// is nothing to tell.
 func (r *Registry) recordWithdrawn(id string, acks int) {
 	r.mu.Lock()
-	e, known := r.m.endpoints[id]
+	e, news := r.m.tell(id)
 	r.mu.Unlock()
-	if !known {
+	if !news {
 		return
 	}
 	r.opt.Events.Record(backstay.Event{

@@ -14,6 +14,7 @@ type machine struct {
 	endpoints map[string]Endpoint // by instance
 	members   map[string]*member  // by balancer
 	waits     []*wait
+	told      map[string]bool // draining instances whose withdrawal people know of
 }
 
 // member is a live balancer.
@@ -40,7 +41,7 @@ type delivery struct {
 // newMachine returns an empty machine whose first generation follows gen. It is
 // never 0, which is what a member has acknowledged that was told nothing yet.
 func newMachine(gen uint64) *machine {
-	return &machine{gen: gen + 1, endpoints: map[string]Endpoint{}, members: map[string]*member{}}
+	return &machine{gen: gen + 1, endpoints: map[string]Endpoint{}, members: map[string]*member{}, told: map[string]bool{}}
 }
 
 // set adds or replaces e. What is draining stays so.
@@ -72,6 +73,7 @@ func (m *machine) drain(out bool, instances ...string) {
 		}
 		e.Drain, changed = out, true
 		m.endpoints[id] = e
+		delete(m.told, id)
 	}
 	if changed {
 		m.gen++
@@ -81,8 +83,20 @@ func (m *machine) drain(out bool, instances ...string) {
 func (m *machine) remove(instance string) {
 	if _, known := m.endpoints[instance]; known {
 		delete(m.endpoints, instance)
+		delete(m.told, instance)
 		m.gen++
 	}
+}
+
+// tell reports whether people are to be told now that instance is withdrawn:
+// once, and nothing of one that is unknown or has been restored since.
+func (m *machine) tell(instance string) (Endpoint, bool) {
+	e := m.endpoints[instance]
+	if !e.Drain || m.told[instance] {
+		return e, false
+	}
+	m.told[instance] = true
+	return e, true
 }
 
 // join makes name live from now on: it owes an acknowledgement of all there is.
