@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -272,4 +273,11 @@ func (l *link) putAll(ctx context.Context, k *keeperclient.Client) error {
 		}
 	}
 	return nil
+}
+
+// names returns what is held, sorted.
+func (l *link) names() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.held))
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/backstay/backstay/config"
 	"github.com/backstay/backstay/internal/atomicfile"
 )
 
@@ -97,4 +98,26 @@ func (o *overrides) set(service, by string, change func(*override)) error {
 	}
 	o.by = next
 	return nil
+}
+
+// settle ends the overrides that f says the same as, and those of services that
+// it no longer has.
+func (o *overrides) settle(f *config.File) {
+	names, by := o.all()
+	for _, name := range names {
+		s, there := f.Services[name]
+		v := by[name]
+		err := o.set(name, v.By, func(v *override) {
+			if !there || v.Replicas != nil && *v.Replicas == s.Replicas {
+				v.Replicas = nil
+			}
+			if !there || v.Version == s.Version {
+				v.Version = ""
+			}
+			v.Stopped = v.Stopped && there
+		})
+		if err != nil {
+			return // it stands a little longer, and is shown
+		}
+	}
 }

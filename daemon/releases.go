@@ -6,8 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // maker turns definitions into releases: it adds what cannot be read from the
 // file, the digests of all that a release is made of.
 type maker struct {
-	secrets *secrets
+	secrets *secrets // those in force
 
 	mu   sync.Mutex // guards sums
 	sums map[string]summed
@@ -32,9 +33,10 @@ type summed struct {
 
 func newMaker(s *secrets) *maker { return &maker{secrets: s, sums: map[string]summed{}} }
 
-// release returns what f defines for service, at version if that is not empty.
+// release returns what f defines for service, at version if that is not empty,
+// with the contents that secrets has.
 // It has no number yet: equal digests are one release.
-func (m *maker) release(f *config.File, service, version string) (backstay.Release, error) {
+func (m *maker) release(f *config.File, secrets *secrets, service, version string) (backstay.Release, error) {
 	rel, err := config.ReleaseOf(f, service, version)
 	if err != nil {
 		return rel, fmt.Errorf("release of %s: %w", service, err)
@@ -47,13 +49,13 @@ func (m *maker) release(f *config.File, service, version string) (backstay.Relea
 		if rel.EnvFiles[file], err = os.ReadFile(file); err != nil {
 			return rel, notStartable(service, file, err)
 		}
-		if _, err := parseEnvFile(rel.EnvFiles[file]); err != nil {
+		if _, err := config.ParseEnvFile(rel.EnvFiles[file]); err != nil {
 			return rel, notStartable(service, file, err)
 		}
 	}
 	rel.Secrets = map[string]string{}
 	for _, name := range secretsIn(rel.Exec.Env) {
-		if rel.Secrets[name], err = m.secrets.digest(name); err != nil {
+		if rel.Secrets[name], err = secrets.digest(name); err != nil {
 			return rel, notStartable(service, "secrets."+name, err)
 		}
 	}
@@ -69,17 +71,18 @@ func notStartable(service, where string, err error) error {
 	}
 }
 
-var secretRef = regexp.MustCompile(`\$\{secret\.([a-z0-9-]+)\}`)
-
-// secretsIn returns the names of the secrets that env uses.
+// secretsIn returns the names of the secrets that env uses, sorted.
 func secretsIn(env map[string]string) []string {
-	var names []string
-	for _, v := range env {
-		for _, m := range secretRef.FindAllStringSubmatch(v, -1) {
-			names = append(names, m[1])
-		}
+	names := map[string]bool{}
+	for _, text := range env {
+		_, _ = config.Expand(text, func(kind, name string) (string, error) { // validate has found what is wrong in it
+			if kind == "secret" {
+				names[name] = true
+			}
+			return "", nil
+		})
 	}
-	return names
+	return slices.Sorted(maps.Keys(names))
 }
 
 // digest identifies a release by its content: who made it when does not count.

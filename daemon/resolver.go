@@ -146,7 +146,7 @@ func (r *resolver) environment(rel backstay.Release, ports map[string]uint16) ([
 	env := map[string]string{"PATH": searchPath, "BACKSTAY_SERVICE": rel.Service, "BACKSTAY_RELEASE": rel.ID(), "BACKSTAY_VERSION": rel.Version}
 	r.home(rel.Exec.User, env)
 	for _, file := range rel.Exec.EnvFile {
-		vars, err := parseEnvFile(rel.EnvFiles[file])
+		vars, err := config.ParseEnvFile(rel.EnvFiles[file])
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", file, err)
 		}

@@ -119,19 +119,3 @@ func (a *agent) freeUser() uint32 {
 	}
 	return lastDynamic
 }
-
-// bootKeeper writes what a keeper starts by itself, and returns its program.
-func bootKeeper(o Options) (program string, err error) {
-	if err := o.Dirs.make(); err != nil {
-		return "", err
-	}
-	spec, err := agentSpec(o)
-	if err != nil {
-		return "", err
-	}
-	return keeperProgram(o, spec)
-}
-
-// started is when this process began, for its own status.
-var started = time.Now()
-

@@ -11,10 +11,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/config"
 	"github.com/backstay/backstay/host/proc"
 	"github.com/backstay/backstay/internal/atomicfile"
@@ -50,23 +52,35 @@ func openSecrets(state string) (*secrets, error) {
 	return &secrets{key: key, text: map[string]string{}}, nil
 }
 
-// load reads every secret of f. On an error nothing has changed.
-func (s *secrets) load(ctx context.Context, f *config.File) error {
-	text := map[string]string{}
+// read returns what f's secrets hold now, under the same key. Nothing of s
+// changes.
+func (s *secrets) read(ctx context.Context, f *config.File) (*secrets, error) {
+	next := &secrets{key: s.key, text: map[string]string{}}
 	for name, from := range f.Secrets {
 		v, err := read(ctx, from)
 		if err != nil {
-			return fmt.Errorf("secret %s: %w", name, err)
+			return nil, &backstay.Problem{
+				Code: "secret_unreadable", What: "secret " + name + ": " + err.Error(), Where: "secrets." + name,
+				Do: "make it readable to the agent; nothing has changed",
+			}
 		}
-		text[name] = v
+		next.text[name] = v
 	}
+	return next, nil
+}
+
+// take replaces the contents by those of next.
+func (s *secrets) take(next *secrets) {
 	s.mu.Lock()
-	s.text = text
-	s.mu.Unlock()
-	return nil
+	defer s.mu.Unlock()
+	s.text = next.text
 }
 
 func read(ctx context.Context, from config.Secret) (string, error) {
+	from, err := expandSecret(from)
+	if err != nil {
+		return "", err
+	}
 	switch {
 	case from.Env != "":
 		v, ok := os.LookupEnv(from.Env)
@@ -92,6 +106,29 @@ func read(ctx context.Context, from config.Secret) (string, error) {
 		return "", fmt.Errorf("read file: %w", err)
 	}
 	return strings.TrimSuffix(string(text), "\n"), nil
+}
+
+// expandSecret replaces what of the agent's environment a path or a command
+// asks for.
+func expandSecret(s config.Secret) (config.Secret, error) {
+	look := func(_, name string) (string, error) {
+		v, ok := os.LookupEnv(name)
+		if !ok {
+			return "", fmt.Errorf("variable %s is not in the agent's environment", name)
+		}
+		return v, nil
+	}
+	var err error
+	if s.File, err = config.Expand(s.File, look); err != nil {
+		return s, err //nolint:wrapcheck // it names what it expands
+	}
+	s.Command = slices.Clone(s.Command)
+	for i, arg := range s.Command {
+		if s.Command[i], err = config.Expand(arg, look); err != nil {
+			return s, err //nolint:wrapcheck // it names what it expands
+		}
+	}
+	return s, nil
 }
 
 // content returns the secret called name.

@@ -1,0 +1,283 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/bus"
+	"github.com/backstay/backstay/deploy"
+	"github.com/backstay/backstay/host/proc"
+	"github.com/backstay/backstay/host/proc/keeperclient"
+	"github.com/backstay/backstay/host/sock"
+	"github.com/backstay/backstay/internal/keeperwire"
+	"github.com/backstay/backstay/registry"
+	"github.com/backstay/backstay/run"
+	"github.com/backstay/backstay/supervise"
+)
+
+// lockWithin is how long a new agent waits for the one before it to be gone.
+const lockWithin = 30 * time.Second
+
+// agent is the role that knows what is desired.
+type agent struct {
+	Options
+
+	log       *slog.Logger
+	node      string
+	users     *proc.Users
+	bus       *bus.Bus
+	link      *link
+	roles     *roleStates
+	secrets   *secrets
+	maker     *maker
+	overrides *overrides
+	configs   configs
+	board     *board
+	proxy     *proxy
+	registry  *registry.Registry
+	supervise *supervise.Supervisor
+	deploy    *deploy.Deployer
+	metrics   *prometheus.Registry
+
+	changing sync.Mutex // one change of what is desired at a time
+	now      atomic.Pointer[desired]
+	refused  atomic.Pointer[refusal]
+	adopted  atomic.Bool // the first keeper has been met
+	joined   bool        // the proxy is in the registry; guarded by changing
+}
+
+// runAgent is the agent role.
+func runAgent(ctx context.Context, o Options) error {
+	if err := o.Dirs.make(); err != nil {
+		return err
+	}
+	waiting, cancel := context.WithTimeout(ctx, lockWithin)
+	lock, err := proc.Lock(waiting, filepath.Join(o.Dirs.Run, "agent.lock"))
+	cancel()
+	if err != nil {
+		return fmt.Errorf("start agent: %w", err)
+	}
+	defer func() { _ = lock.Close() }()
+	a, err := newAgent(o)
+	if err != nil {
+		return fmt.Errorf("start agent: %w", err)
+	}
+	defer func() { _ = a.bus.Close() }()
+	if err := proc.Subreaper(); err != nil {
+		a.log.Warn("orphans go to PID 1", "why", err.Error())
+	}
+	return a.group().Run(ctx) //nolint:wrapcheck // it names the parts
+}
+
+// newAgent ties the rooms together. Nothing runs yet.
+func newAgent(o Options) (*agent, error) {
+	a := &agent{Options: o, log: o.Log, users: &proc.Users{}, board: &board{}, metrics: prometheus.NewRegistry()}
+	var err error
+	if a.node, err = os.Hostname(); err != nil {
+		return nil, fmt.Errorf("name of the node: %w", err)
+	}
+	if a.bus, err = bus.New(bus.Options{Dir: filepath.Join(o.Dirs.State, "events"), Node: a.node, Log: o.Log}); err != nil {
+		return nil, err //nolint:wrapcheck // it tells its story
+	}
+	if a.overrides, err = openOverrides(filepath.Join(o.Dirs.State, "overrides.json")); err != nil {
+		return nil, err
+	}
+	if a.secrets, err = openSecrets(o.Dirs.State); err != nil {
+		return nil, err
+	}
+	a.maker = newMaker(a.secrets)
+	a.configs = configs{dir: filepath.Join(o.Dirs.State, "configs"), force: filepath.Join(o.Dirs.Run, "config.json")}
+	a.link = newLink(o.Dirs.Keeper(), a.log)
+	a.link.launch = func(ctx context.Context) error { return launchKeeper(ctx, o) }
+	a.link.met, a.link.heard, a.link.missed = a.meet, a.hear, a.miss
+	a.roles = newRoleStates()
+	a.proxy = newProxy(o.Dirs.proxy(), a.link, a.board, a.log, a.bus)
+	return a, a.rooms()
+}
+
+// rooms makes the rooms, each with what it needs of the others.
+func (a *agent) rooms() (err error) {
+	a.registry = registry.New(registry.Options{Log: a.log, Events: a.bus, Metrics: a.metrics})
+	a.supervise = supervise.New(supervise.Options{
+		Keeper: a.link, Resolver: &resolver{dirs: a.Dirs, node: a.node, users: a.users, secrets: a.secrets},
+		Ports: freePorts{}, Registry: endpoints{a.registry}, Release: a.release, LastLines: lastLines,
+		Events: a.bus, Log: a.log, Metrics: a.metrics,
+	})
+	a.deploy, err = deploy.New(deploy.Options{
+		Pool: a.supervise, Traffic: &traffic{registry: a.registry, proxy: a.proxy}, Check: a.maker,
+		Dir: a.Dirs.State, Events: a.bus, Log: a.log, Metrics: a.metrics,
+	})
+	return err //nolint:wrapcheck // it tells its story
+}
+
+// group is the parts of the agent in their order.
+func (a *agent) group() *run.Group {
+	g := &run.Group{Log: a.log, Events: a.bus}
+	g.Add(run.Part{Name: "orphans", Run: run.AtOnce(proc.Reap)})
+	g.Add(run.Part{Name: "registry", Run: run.AtOnce(a.registry.Run)})
+	g.Add(run.Part{Name: "keeper", Run: a.link.run})
+	g.Add(run.Part{Name: "supervise", After: []string{"keeper", "registry"}, Run: a.supervise.Run})
+	g.Add(run.Part{Name: "deploy", After: []string{"supervise"}, Run: a.deploy.Run})
+	g.Add(run.Part{Name: "file", After: []string{"deploy"}, Run: a.keepFile})
+	g.Add(run.Part{Name: "proxy", After: []string{"file"}, Run: run.AtOnce(a.proxy.watch)})
+	g.Add(run.Part{Name: "api", After: []string{"file"}, Run: a.serveAPI})
+	if a.Metrics != "" {
+		g.Add(run.Part{Name: "metrics", Run: run.AtOnce(a.serveMetrics)})
+	}
+	return g
+}
+
+// meet is called with each keeper and what it has.
+func (a *agent) meet(_ context.Context, k *keeperclient.Client, slots []keeperwire.Slot) error {
+	a.roles.meet(k.Welcome(), slots)
+	for _, s := range slots {
+		if s.ID == proxyID && s.PID > 0 {
+			a.proxy.startedAnew(s.Starts)
+		}
+	}
+	if a.adopted.Swap(true) {
+		a.supervise.Resync(slots)
+		return nil
+	}
+	a.supervise.Adopt(slots)
+	n := 0
+	for _, s := range slots {
+		if s.PID > 0 && !isRole(s.ID) {
+			n++
+		}
+	}
+	a.bus.Record(backstay.Event{
+		Kind: backstay.Adopted, Ref: backstay.NewRef("role", "agent"),
+		Because: fmt.Sprintf("agent pid %d met keeper pid %d; %d instances run", os.Getpid(), k.Welcome().PID, n),
+	})
+	return nil
+}
+
+// hear takes one event of the keeper.
+func (a *agent) hear(ev keeperwire.Event) {
+	if !isRole(ev.ID) {
+		a.supervise.Feed(ev)
+		return
+	}
+	a.roles.hear(ev)
+	if ev.ID == proxyID && ev.Kind == keeperwire.EvStarted {
+		a.proxy.startedAnew(ev.Starts)
+		a.registry.Touch()
+	}
+	a.tellRole(ev)
+}
+
+// miss takes an event that was news to an earlier agent only, if to any.
+func (a *agent) miss(ev keeperwire.Event) {
+	if isRole(ev.ID) {
+		a.tellRole(ev)
+	}
+}
+
+func (a *agent) tellRole(ev keeperwire.Event) {
+	if ev.Kind != keeperwire.EvExited && ev.Kind != keeperwire.EvStarted {
+		return
+	}
+	e := backstay.Event{
+		Kind: backstay.StateChanged, Ref: backstay.NewRef("role", ev.ID[len("backstay-"):]),
+		From: "ended", To: "running", Because: fmt.Sprintf("pid %d", ev.PID),
+	}
+	if ev.Kind == keeperwire.EvExited {
+		e.From, e.To, e.Because = "running", "ended", supervise.ExitOf(ev.Exit).String()
+	}
+	a.bus.Record(e)
+}
+
+// release finds a release by its name, for instances that run.
+func (a *agent) release(id string) (backstay.Release, bool) { return a.deploy.Release(id) }
+
+// freePorts implements [supervise.Ports].
+type freePorts struct{}
+
+func (freePorts) Free(port uint16) bool { return sock.Free(port) }
+
+// endpoints implements [supervise.Registry].
+type endpoints struct{ *registry.Registry }
+
+func (e endpoints) Set(s supervise.Endpoint) { e.Registry.Set(registry.Endpoint(s)) }
+
+// traffic implements [deploy.Traffic].
+type traffic struct {
+	registry *registry.Registry
+	proxy    *proxy
+}
+
+func (t *traffic) Withdraw(ctx context.Context, ids []string) (int, error) {
+	return t.registry.WithdrawAll(ctx, ids) //nolint:wrapcheck // it tells its story
+}
+
+// Counters implements [deploy.Traffic]: what requests met at a release.
+func (t *traffic) Counters(_, release string) deploy.Counters {
+	ctx, cancel := context.WithTimeout(context.Background(), proxyAskWithin)
+	defer cancel()
+	s, err := t.proxy.stats(ctx)
+	if err != nil {
+		return deploy.Counters{}
+	}
+	r := s.Releases[release]
+	return deploy.Counters{Sent: r.Sent, Failed: r.Lost}
+}
+
+func (a *agent) serveMetrics(ctx context.Context) error {
+	f, err := sock.Listen(a.Metrics)
+	if err != nil {
+		return fmt.Errorf("serve metrics: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", a.backend().Metrics())
+	return serveHTTP(ctx, f, mux)
+}
+
+// serveAPI answers people and programs.
+func (a *agent) serveAPI(ctx context.Context, ready func()) error {
+	const name = "agent-api"
+	if a.link.file(name) == nil || !exists(a.Dirs.API()) {
+		f, err := sock.Listen("unix:" + a.Dirs.API())
+		if err != nil {
+			return fmt.Errorf("serve api: %w", err)
+		}
+		if err := errors.Join(os.Chmod(a.Dirs.API(), 0o660), a.chownAPI()); err != nil {
+			return fmt.Errorf("serve api: %w", err)
+		}
+		if err := a.link.hold(ctx, name, f); err != nil {
+			return err
+		}
+	}
+	ready()
+	return a.answer(ctx, a.link.file(name))
+}
+
+// chownAPI gives the socket to the group backstay, where there is one: its
+// members may read and operate.
+func (a *agent) chownAPI() error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	gid, err := a.users.Group("backstay")
+	if err != nil {
+		return nil //nolint:nilerr // then it is root's alone
+	}
+	return os.Chown(a.Dirs.API(), -1, int(gid)) //nolint:wrapcheck // it names the file
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

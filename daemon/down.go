@@ -1,0 +1,121 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/internal/atomicfile"
+)
+
+// downMark says that all is stopped on purpose. It lies on tmpfs: a reboot
+// begins anew.
+type downMark struct {
+	Backstay string    `json:"backstay"` // "down"
+	V        int       `json:"v"`        // 1
+	At       time.Time `json:"at"`
+	By       string    `json:"by"`
+}
+
+// readDown returns the mark at path, nil where there is none.
+func readDown(path string) *downMark {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	m := &downMark{}
+	if err := json.Unmarshal(text, m); err != nil {
+		m.By = "an unreadable mark" // somebody wanted it so
+	}
+	return m
+}
+
+// Down stops every service, those others lean on last, and returns when nothing
+// runs any more.
+func (a *agent) Down(ctx context.Context, by api.Actor, line func(api.Progress) error) error {
+	text, err := json.Marshal(downMark{"down", 1, time.Now(), by.Name})
+	if err != nil {
+		return fmt.Errorf("mark down: %w", err)
+	}
+	if err := atomicfile.WriteFile(filepath.Join(a.Dirs.Run, "down"), append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("mark down: %w", err)
+	}
+	a.bus.Record(backstay.Event{Kind: backstay.OverrideSet, Ref: "node/" + backstay.Ref(a.node), To: "down", Actor: by.Name})
+	if err := a.again(ctx); err != nil {
+		return err
+	}
+	return a.tellDown(ctx, line)
+}
+
+// tellDown tells how many instances are left until there is none.
+func (a *agent) tellDown(ctx context.Context, line func(api.Progress) error) error {
+	for n, left := 0, -1; ; {
+		changed := a.supervise.Changed()
+		now := 0
+		for _, i := range a.supervise.Instances() {
+			if i.State.Live() {
+				now++
+			}
+		}
+		if now != left {
+			left = now
+			n++
+			p := api.Progress{N: n, At: time.Now(), Text: plural(left, "instance") + " left to stop", State: "stopping"}
+			if left == 0 {
+				p.Text, p.State, p.Final = "all services are stopped", "stopped", true
+			}
+			if err := line(p); err != nil || left == 0 {
+				return err
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err() //nolint:wrapcheck // who asked has gone
+		}
+	}
+}
+
+// endDown takes the mark away.
+func (a *agent) endDown() error {
+	if err := os.Remove(filepath.Join(a.Dirs.Run, "down")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("end down: %w", err)
+	}
+	return nil
+}
+
+// again works out what the file in force asks for, with overrides that have
+// changed, and has it brought about.
+func (a *agent) again(ctx context.Context) error {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	return a.againHeld(ctx)
+}
+
+func (a *agent) againHeld(ctx context.Context) error {
+	d := a.now.Load()
+	if d == nil {
+		return &backstay.Problem{
+			Code: "no_config", What: "there is no file in force", Where: a.File,
+			Do: "mend the file and apply it: backstay apply " + a.File,
+		}
+	}
+	next := *d
+	next.late = map[string]error{}
+	a.work(&next)
+	for _, err := range sortedErrors(&next, nil) {
+		a.log.Warn("release not made, what is wanted stays", "why", err.Error())
+	}
+	if err := a.deploy.Apply(ctx, a.withLate(&next)); err != nil {
+		return fmt.Errorf("apply deploy: %w", err)
+	}
+	a.now.Store(&next)
+	return nil
+}

@@ -1,0 +1,198 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/config"
+)
+
+// backend is the agent as the API sees it. Its methods are in the files named
+// after what they are about.
+func (a *agent) backend() *agent { return a }
+
+// Scale implements [api.Operator].
+func (a *agent) Scale(ctx context.Context, service string, replicas *int, by api.Actor) (api.Done, error) {
+	ref := backstay.NewRef("service", service)
+	f, err := a.service(service)
+	if err != nil {
+		return api.Done{}, err
+	}
+	text := fmt.Sprintf("%s: %s wanted, as the file says", service, plural(f.Replicas, "instance"))
+	if replicas != nil {
+		if *replicas < 0 || *replicas > maxReplicas || *replicas > 1 && fixedPorts(f.Ports) {
+			return api.Done{}, &backstay.Problem{
+				Code: "bad_replicas", What: fmt.Sprintf("%s cannot have %d instances", service, *replicas), Where: string(ref),
+				Why: "a service with a fixed port has one, any other up to 1000", Do: "ask for a number that it can have, or give it ports: auto",
+			}
+		}
+		text = fmt.Sprintf("%s: %s wanted (the file says %d)", service, plural(*replicas, "instance"), f.Replicas)
+		if *replicas == f.Replicas {
+			replicas = nil
+		}
+	}
+	return a.override(ctx, service, by, text, func(o *override) { o.Replicas = replicas })
+}
+
+// maxReplicas is that of the file.
+const maxReplicas = 1000
+
+// service returns what the file in force says about name.
+func (a *agent) service(name string) (config.Service, error) {
+	d := a.now.Load()
+	if d == nil {
+		return config.Service{}, &backstay.Problem{Code: "no_config", What: "there is no file in force", Where: a.File, Do: "mend it and apply it: backstay apply " + a.File}
+	}
+	s, ok := d.file.Services[name]
+	if !ok {
+		known := "there are none"
+		if len(d.file.Services) > 0 {
+			known = "known: " + strings.Join(sortedKeys(d.file.Services), ", ")
+		}
+		return s, &backstay.Problem{Code: "not_found", What: "there is no service " + name, Where: "service/" + name, Do: known}
+	}
+	return s, nil
+}
+
+// override changes the override of a service, durably, and brings about what
+// follows. On an error it is as before.
+func (a *agent) override(ctx context.Context, service string, by api.Actor, text string, change func(*override)) (api.Done, error) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	before := a.overrides.of(service)
+	if err := a.overrides.set(service, by.Name, change); err != nil {
+		return api.Done{}, err
+	}
+	after := a.overrides.of(service)
+	done := api.Done{Ref: backstay.NewRef("service", service), Text: text, Changed: !sameOverride(before, after)}
+	if !done.Changed {
+		return done, nil
+	}
+	if err := a.againHeld(ctx); err != nil {
+		_ = a.overrides.set(service, before.By, func(o *override) { *o = before })
+		return api.Done{}, err
+	}
+	kind := backstay.OverrideSet
+	if after.empty() {
+		kind = backstay.OverrideGone
+	}
+	a.bus.Record(backstay.Event{Kind: kind, Ref: done.Ref, Because: text, Actor: by.Name})
+	return done, nil
+}
+
+func sameOverride(a, b override) bool {
+	same := a.Stopped == b.Stopped && a.Version == b.Version && (a.Replicas == nil) == (b.Replicas == nil)
+	return same && (a.Replicas == nil || *a.Replicas == *b.Replicas)
+}
+
+// Start implements [api.Operator]: it ends a stop, and tries again at once what
+// waits or has failed.
+func (a *agent) Start(ctx context.Context, ref backstay.Ref, by api.Actor) (api.Done, error) {
+	if ref.Kind() == "instance" {
+		if err := a.supervise.StartAgain(ctx, ref.Name()); err != nil {
+			return api.Done{}, err //nolint:wrapcheck // it is a Problem
+		}
+		return api.Done{Ref: ref, Changed: true, Text: ref.Name() + " starts"}, nil
+	}
+	name := ref.Name()
+	if _, err := a.service(name); err != nil {
+		return api.Done{}, err
+	}
+	if a.down() != nil {
+		if err := a.endDown(); err != nil {
+			return api.Done{}, err
+		}
+		if err := a.again(ctx); err != nil {
+			return api.Done{}, err
+		}
+	}
+	done, err := a.override(ctx, name, by, name+" is wanted", func(o *override) { o.Stopped = false })
+	if err != nil {
+		return done, err
+	}
+	for _, i := range a.supervise.Instances() {
+		if i.Service == name && (i.State == backstay.Failed || i.State == backstay.Backoff) {
+			done.Changed = true
+			err = a.supervise.StartAgain(ctx, i.ID)
+		}
+	}
+	return done, err //nolint:wrapcheck // it is a Problem
+}
+
+// Stop implements [api.Operator].
+func (a *agent) Stop(ctx context.Context, ref backstay.Ref, by api.Actor) (api.Done, error) {
+	name := ref.Name()
+	if ref.Kind() == "instance" {
+		return api.Done{}, &backstay.Problem{
+			Code: "not_for_instances", What: "one instance cannot be stopped for good", Where: string(ref),
+			Why: "its service keeps its number of instances", Do: "use backstay restart " + name + ", backstay drain " + name + ", or backstay scale",
+		}
+	}
+	if _, err := a.service(name); err != nil {
+		return api.Done{}, err
+	}
+	return a.override(ctx, name, by, name+" is stopped until backstay start "+name, func(o *override) { o.Stopped = true })
+}
+
+// Restart implements [api.Operator].
+func (a *agent) Restart(ctx context.Context, ref backstay.Ref, by api.Actor) (api.Done, error) {
+	name := ref.Name()
+	if ref.Kind() == "instance" {
+		if err := a.supervise.Restart(ctx, name, "restart by "+by.Name); err != nil {
+			return api.Done{}, err //nolint:wrapcheck // it is a Problem
+		}
+		return api.Done{Ref: ref, Changed: true, Text: name + " starts anew"}, nil
+	}
+	if _, err := a.service(name); err != nil {
+		return api.Done{}, err
+	}
+	d, err := a.deploy.Restart(ctx, name, by.Name)
+	if err != nil {
+		return api.Done{}, err //nolint:wrapcheck // it is a Problem
+	}
+	deploy := deployOf(d)
+	return api.Done{Ref: ref, Changed: true, Text: name + " is replaced by new instances of " + deploy.To, Deploy: &deploy}, nil
+}
+
+// Drain implements [api.Operator].
+func (a *agent) Drain(ctx context.Context, ref backstay.Ref, by api.Actor) (api.Done, error) {
+	return a.each(ctx, ref, by, "takes no new requests", func(id string) error { return a.supervise.Drain(ctx, id, by.Name) })
+}
+
+// Undrain implements [api.Operator].
+func (a *agent) Undrain(ctx context.Context, ref backstay.Ref, by api.Actor) (api.Done, error) {
+	return a.each(ctx, ref, by, "takes requests again", func(id string) error { return a.supervise.Undrain(ctx, id) })
+}
+
+// each does do for the instances that ref means.
+func (a *agent) each(_ context.Context, ref backstay.Ref, by api.Actor, text string, do func(id string) error) (api.Done, error) {
+	ids, err := a.instancesOf(ref)
+	if err != nil {
+		return api.Done{}, err
+	}
+	for _, id := range ids {
+		if err := do(id); err != nil {
+			return api.Done{}, err
+		}
+	}
+	_ = by
+	return api.Done{Ref: ref, Changed: len(ids) > 0, Text: strings.Join(ids, ", ") + " " + text}, nil
+}
+
+// instancesOf returns the ids of the instances that ref means.
+func (a *agent) instancesOf(ref backstay.Ref) (ids []string, err error) {
+	for _, i := range a.supervise.Instances() {
+		if ref.Kind() == "instance" && i.ID == ref.Name() || ref.Kind() == "service" && i.Service == ref.Name() {
+			ids = append(ids, i.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, &backstay.Problem{Code: "not_found", What: "there is no " + strings.Replace(string(ref), "/", " ", 1), Where: string(ref), Do: "see backstay status for what there is"}
+	}
+	slices.Sort(ids)
+	return ids, nil
+}

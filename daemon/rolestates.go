@@ -1,0 +1,98 @@
+package daemon
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/internal/keeperwire"
+	"github.com/backstay/backstay/supervise"
+)
+
+// roleStates is what is known of the processes of Backstay itself.
+type roleStates struct {
+	mu      sync.Mutex // guards all below
+	welcome keeperwire.Welcome
+	since   time.Time // the keeper was met
+	slots   map[string]keeperwire.Slot
+}
+
+func newRoleStates() *roleStates { return &roleStates{slots: map[string]keeperwire.Slot{}} }
+
+func (r *roleStates) meet(w keeperwire.Welcome, slots []keeperwire.Slot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.welcome.PID != w.PID {
+		r.since = time.Now()
+	}
+	r.welcome = w
+	clear(r.slots)
+	for _, s := range slots {
+		if isRole(s.ID) {
+			r.slots[s.ID] = s
+		}
+	}
+}
+
+func (r *roleStates) hear(ev keeperwire.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.slots[ev.ID]
+	s.ID = ev.ID
+	switch ev.Kind {
+	case keeperwire.EvStarted:
+		s.State, s.PID, s.Starts, s.StartedAt = keeperwire.Running, ev.PID, ev.Starts, ev.At
+	case keeperwire.EvExited:
+		s.PID, s.Last, s.Failures = 0, ev.Exit, ev.Failures
+	case keeperwire.EvState:
+		s.State, s.NextStart = ev.State, ev.NextStart
+	default:
+		return
+	}
+	r.slots[ev.ID] = s
+}
+
+// limits returns why instances are not tracked by cgroup; empty if they are.
+func (r *roleStates) limits() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.welcome.Cgroups {
+		return ""
+	}
+	return r.welcome.Why
+}
+
+// all describes the roles for status.
+func (r *roleStates) all(version string, acked, newest uint64) []api.Role {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := []api.Role{{
+		Name: "keeper", PID: int(r.welcome.PID), Running: r.welcome.PID > 0, Since: r.since, Starts: int(r.welcome.Gen),
+	}}
+	for _, name := range []string{"agent", "proxy"} {
+		s, ok := r.slots["backstay-"+name]
+		if !ok {
+			continue
+		}
+		role := describe(name, s)
+		role.Version = version
+		if name == "proxy" {
+			role.Generation, role.Newest = acked, newest
+		}
+		out = append(out, role)
+	}
+	return out
+}
+
+func describe(name string, s keeperwire.Slot) api.Role {
+	role := api.Role{
+		Name: name, PID: int(s.PID), Running: s.PID > 0, Since: time.Unix(0, s.StartedAt), Starts: int(s.Starts),
+	}
+	if s.Last.At > 0 {
+		exit := supervise.ExitOf(s.Last)
+		role.Last = &exit
+		role.Because = fmt.Sprintf("the run before: pid %d, %s", s.Last.PID, exit)
+	}
+	return role
+}

@@ -1,0 +1,302 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/l7"
+)
+
+// Version implements [api.Viewer].
+func (a *agent) Version(context.Context) (api.Version, error) {
+	return api.Version{Version: a.Options.Version, API: "v1", Node: a.node, PID: os.Getpid(), UID: os.Geteuid(), Since: started}, nil
+}
+
+// Status implements [api.Viewer]: all of it is read now.
+func (a *agent) Status(ctx context.Context) (api.Status, error) {
+	v := view{agent: a, now: a.now.Load(), stats: a.proxyStats(ctx), instances: map[string][]backstay.Instance{}}
+	v.acked, v.newest = a.proxy.generations()
+	for _, i := range a.supervise.Instances() {
+		v.instances[i.Service] = append(v.instances[i.Service], i)
+	}
+	s := api.Status{
+		Node: a.node, Version: a.Options.Version, At: time.Now(), Config: v.config(), Off: a.off(),
+		Services: v.services(), Frontends: v.frontends(), Roles: a.roles.all(a.Options.Version, v.acked, v.newest),
+		Overrides: v.overrides(), Problems: v.problems(), Lines: map[string]int{},
+	}
+	if v.now != nil {
+		s.Generation = v.now.kept.Gen
+		s.Lines = v.now.file.Lines()
+	}
+	if d := a.down(); d != nil {
+		s.Down = &api.Down{Since: d.At, By: d.By, Done: v.live() == 0}
+	}
+	return s, nil
+}
+
+// proxyStats returns what the proxy says; nil where none answers.
+func (a *agent) proxyStats(ctx context.Context) *l7.Stats {
+	if len(a.board.get().frontends) == 0 {
+		return nil
+	}
+	s, err := a.proxy.stats(ctx)
+	if err != nil {
+		return nil
+	}
+	return &s
+}
+
+// off says what this host or user cannot do.
+func (a *agent) off() (all []api.Off) {
+	if why := a.roles.limits(); why != "" {
+		all = append(all, api.Off{What: "cgroups", Why: why})
+	}
+	if os.Geteuid() != 0 {
+		all = append(all,
+			api.Off{What: "other users", Why: "the agent is not root"},
+			api.Off{What: "ports below 1024", Why: "the agent is not root"})
+	}
+	return all
+}
+
+// view is one moment, as status tells it.
+type view struct {
+	*agent
+
+	now           *desired
+	stats         *l7.Stats // nil: no proxy answers
+	instances     map[string][]backstay.Instance
+	acked, newest uint64
+}
+
+func (v *view) live() (n int) {
+	for _, all := range v.instances {
+		for _, i := range all {
+			if i.State.Live() {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func (v *view) config() api.ConfigStatus {
+	s := api.ConfigStatus{File: v.File}
+	if r := v.refused.Load(); r != nil {
+		s.Refused, s.RefusedAt = r.why, r.at
+	}
+	if d := v.now; d != nil {
+		s.File, s.Digest, s.AppliedAt, s.By, s.Source, s.LastGood = d.kept.Name, d.kept.Digest, d.kept.At, d.kept.By, d.source, d.kept.Digest
+	}
+	return s
+}
+
+// services are those of the file, and those that have left it and still run.
+func (v *view) services() []api.Service {
+	names := map[string]bool{}
+	for name := range v.instances {
+		names[name] = true
+	}
+	if v.now != nil {
+		for name := range v.now.file.Services {
+			names[name] = true
+		}
+	}
+	out := make([]api.Service, 0, len(names))
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		out = append(out, v.service(name))
+	}
+	return out
+}
+
+func (v *view) service(name string) api.Service {
+	s := api.Service{Name: name, Instances: []api.Instance{}}
+	if d, ok := v.deploy.Status(name); ok {
+		deploy := deployOf(d)
+		s.Deploy = &deploy
+	}
+	if rel, ok := v.agent.deploy.Current(name); ok {
+		s.Release, s.Version = rel.ID(), rel.Version
+	}
+	if v.now != nil {
+		v.desire(name, &s)
+	}
+	if v.stats != nil {
+		if t, ok := v.stats.Services[name]; ok {
+			s.Traffic = counters(t.Counters)
+		}
+	}
+	for _, i := range v.instances[name] {
+		s.Instances = append(s.Instances, v.instance(i))
+		s.StartLimited = s.StartLimited || i.State == backstay.Failed
+	}
+	return s
+}
+
+// desire fills in what the file and the overrides say.
+func (v *view) desire(name string, s *api.Service) {
+	f, there := v.now.file.Services[name]
+	if !there {
+		return
+	}
+	w := v.now.wants[name]
+	s.Replicas, s.FileReplicas, s.Stopped = w.Replicas, f.Replicas, w.Stopped
+	s.Completes = f.Restart.Policy != "always"
+	s.ReadyProbe = f.Probes.Readiness != nil || f.Probes.Startup != nil
+	s.Balance = string(f.Traffic.Balance)
+	if rel, ok := v.agent.deploy.Find(name, w.Release.Digest); ok && rel.ID() != s.Release {
+		s.Wanted = rel.ID()
+	}
+	if o := v.agent.overrides.of(name); o.Stopped {
+		s.StoppedBy, s.StoppedSince = o.By, o.At
+	} else if d := v.down(); d != nil {
+		s.StoppedBy, s.StoppedSince = d.By, d.At
+	}
+	for _, front := range sortedKeys(v.now.file.Frontends) {
+		for _, r := range v.now.file.Frontends[front].Routes {
+			if r.To == name && !slices.Contains(s.Frontends, front) {
+				s.Frontends = append(s.Frontends, front)
+			}
+		}
+	}
+	s.Balanced = len(s.Frontends) > 0
+}
+
+func (v *view) instance(i backstay.Instance) api.Instance {
+	out := api.Instance{Instance: i}
+	if v.stats == nil {
+		return out
+	}
+	t, ok := v.stats.Servers[i.ID]
+	if !ok {
+		return out
+	}
+	out.Server = &api.Server{Told: v.acked == v.newest, Traffic: *counters(t.Counters), Ejection: int(t.Ejections)}
+	if e := t.Ejected; e != nil {
+		out.Server.Ejected = &api.Ejection{Since: e.Since, Until: e.Until, Because: e.Because}
+	}
+	return out
+}
+
+func counters(c l7.Counters) *api.Counters {
+	return &api.Counters{Requests: c.Requests, Failed: c.Failed, Retried: c.Retried, InFlight: c.InFlight}
+}
+
+func (v *view) frontends() []api.Frontend {
+	out := []api.Frontend{}
+	if v.now == nil {
+		return out
+	}
+	for _, name := range sortedKeys(v.now.file.Frontends) {
+		f := v.now.file.Frontends[name]
+		front := api.Frontend{Name: name, Routes: routes(f)}
+		for _, bind := range f.Bind {
+			front.Binds = append(front.Binds, v.bound(bind))
+		}
+		if v.stats != nil {
+			t := v.stats.Frontends[name]
+			front.Traffic, front.Conns = counters(t.Counters), t.Conns
+		}
+		out = append(out, front)
+	}
+	return out
+}
+
+func (v *view) bound(bind string) api.Bind {
+	b := api.Bind{Address: bind, Bound: v.link.file(heldName(bind)) != nil}
+	switch {
+	case !b.Bound:
+		b.Because = "nobody listens there yet"
+	case v.stats == nil:
+		b.Bound, b.Because = false, "it listens, but no proxy answers: connections wait"
+	case slices.Contains(v.stats.Unbound, bind):
+		b.Bound, b.Because = false, "the proxy has not got the socket yet"
+	}
+	return b
+}
+
+// routes tells a frontend's routes in words.
+func routes(f l7.Frontend) []api.Route {
+	if f.Redirect != "" {
+		return []api.Route{{Match: "*", To: "redirect " + f.Redirect}}
+	}
+	out := make([]api.Route, 0, len(f.Routes))
+	for _, r := range f.Routes {
+		match := strings.TrimSpace(strings.Join(r.Host, ",") + " " + r.Path)
+		if len(r.Methods) > 0 {
+			match = strings.Join(r.Methods, ",") + " " + match
+		}
+		route := api.Route{Match: cmp.Or(strings.TrimSpace(match), "*"), To: "service/" + r.To}
+		switch {
+		case r.Redirect != nil:
+			route.To = "redirect " + r.Redirect.URL
+		case r.Respond != nil:
+			route.To = "respond " + strconv.Itoa(r.Respond.Status)
+		}
+		out = append(out, route)
+	}
+	return out
+}
+
+// overrides are those of services and of instances that were drained by hand.
+func (v *view) overrides() (out []api.Override) {
+	names, by := v.agent.overrides.all()
+	for _, name := range names {
+		var f config.Service
+		if v.now != nil {
+			f = v.now.file.Services[name]
+		}
+		out = append(out, overridesOf(name, by[name], f)...)
+	}
+	return out
+}
+
+func overridesOf(name string, o override, f config.Service) (out []api.Override) {
+	one := api.Override{Ref: backstay.NewRef("service", name), By: o.By, Since: o.At}
+	if o.Replicas != nil {
+		one.What, one.Value, one.File = "replicas", strconv.Itoa(*o.Replicas), strconv.Itoa(f.Replicas)
+		one.Ending = "backstay scale " + name + " --reset"
+		out = append(out, one)
+	}
+	if o.Version != "" {
+		one.What, one.Value, one.File = "version", o.Version, f.Version
+		one.Ending = "backstay deploy " + name + " --version " + cmp.Or(f.Version, `""`)
+		out = append(out, one)
+	}
+	if o.Stopped {
+		one.What, one.Value, one.File = "stopped", "true", "false"
+		one.Ending = "backstay start " + name
+		out = append(out, one)
+	}
+	return out
+}
+
+// problems are those that nothing else in status shows.
+func (v *view) problems() (out []backstay.Problem) {
+	if v.now == nil {
+		return []backstay.Problem{{
+			Code: "no_config", What: "there is no file in force", Where: v.File, Why: "the file is broken and there is no last good one",
+			Do: "mend the file and apply it: backstay apply " + v.File,
+		}}
+	}
+	for _, name := range sortedKeys(v.now.late) {
+		err := v.now.late[name]
+		out = append(out, backstay.Problem{
+			Code: "release_not_startable", What: fmt.Sprintf("the file wants a release of %s that cannot be made: %v", name, err),
+			Where: "service/" + name, Do: "put right what is missing and apply the file again",
+		})
+	}
+	return out
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,223 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/api/client"
+	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/host/proc"
+	"github.com/backstay/backstay/host/proc/keeperclient"
+	"github.com/backstay/backstay/internal/keeperwire"
+)
+
+// Times of the front.
+const (
+	// keeperAgain is the pause before a keeper is started anew that could not be.
+	keeperAgain = 200 * time.Millisecond
+	// leaveWithin bounds the end of the roles, when no service runs any more.
+	leaveWithin = 15 * time.Second
+)
+
+// Up is the front: it starts a keeper in a session of its own, starts it again
+// as systemd would, and prints events until ctx is done. Then it drains and
+// stops everything. Killed, it costs nothing: the next Up, or an agent, goes on.
+func Up(ctx context.Context, o UpOptions) error {
+	if _, err := config.Load(o.File); err != nil {
+		return err //nolint:wrapcheck // it is all mistakes of the file
+	}
+	if err := alreadyUp(ctx, o.Dirs); err != nil {
+		return err
+	}
+	if err := proc.Subreaper(); err != nil {
+		o.Log.Warn("orphans go to PID 1", "why", err.Error())
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go func() { _ = proc.Reap(run) }()
+	ended := make(chan error, 1)
+	go func() { ended <- keepKeeper(run, o.Options) }()
+	go tellEvents(ctx, o)
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	err := leave(run, o)
+	stop()
+	<-ended
+	return err
+}
+
+// alreadyUp says who has the directories, if somebody has.
+func alreadyUp(ctx context.Context, d Dirs) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: filepath.Join(d.Keeper(), "sock")})
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = k.Close() }()
+	return &backstay.Problem{
+		Code: "already_running", What: fmt.Sprintf("a backstay runs here already, its keeper is pid %d", k.Welcome().PID), Where: d.Run,
+		Do: "use `backstay apply FILE` to change what it does, `backstay down` to stop what it runs, or give this one --run-dir, --state-dir and --log-dir of its own",
+	}
+}
+
+// keepKeeper starts a keeper whenever there is none, until ctx is done. The
+// first one must start.
+func keepKeeper(ctx context.Context, o Options) error {
+	for first := true; ctx.Err() == nil; {
+		k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: filepath.Join(o.Dirs.Keeper(), "sock"), Log: o.Log})
+		if err == nil {
+			first = false
+			select {
+			case <-k.Done():
+			case <-ctx.Done():
+			}
+			_ = k.Close()
+			continue
+		}
+		if err := launchKeeper(ctx, o); err != nil {
+			if first {
+				return err
+			}
+			o.Log.Error("keeper not started", "why", err.Error())
+			pause(ctx, keeperAgain)
+		}
+	}
+	return nil
+}
+
+// pause waits for d or for ctx.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// tellEvents prints what happens, over every restart of the agent.
+func tellEvents(ctx context.Context, o UpOptions) {
+	c := client.New(client.Options{Socket: o.Dirs.API()})
+	for ctx.Err() == nil {
+		if _, err := c.Version(ctx); err == nil {
+			break
+		}
+		pause(ctx, keeperAgain)
+	}
+	if o.Ready != nil && ctx.Err() == nil {
+		o.Ready()
+	}
+	since := started
+	for ctx.Err() == nil {
+		_ = c.Events(ctx, api.EventQuery{Since: since, Follow: true}, func(e backstay.Event) error {
+			since = e.At.Add(1)
+			return tellEvent(o.Out, e)
+		})
+		pause(ctx, keeperAgain)
+	}
+}
+
+func tellEvent(to io.Writer, e backstay.Event) error {
+	line := e.At.Local().Format("15:04:05.000") + " " + string(e.Ref)
+	switch {
+	case e.From != "" || e.To != "":
+		line += " " + e.From + " → " + e.To
+	default:
+		line += " " + string(e.Kind)
+	}
+	if e.Because != "" {
+		line += ": " + e.Because
+	}
+	_, err := fmt.Fprintln(to, line)
+	return err //nolint:wrapcheck // nobody sees it
+}
+
+// leave drains and stops everything, then the roles, then the keeper.
+func leave(ctx context.Context, o UpOptions) error {
+	c := client.New(client.Options{Socket: o.Dirs.API()})
+	err := c.Down(ctx, func(p api.Progress) error {
+		_, err := fmt.Fprintln(o.Out, p.Text)
+		return err //nolint:wrapcheck // nobody sees it
+	})
+	if err != nil {
+		err = fmt.Errorf("stop services: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
+	defer cancel()
+	err = errors.Join(err, endRoles(ctx, o.Dirs))
+	for _, name := range []string{"down", "config.json"} { // the next one begins with the file
+		_ = os.Remove(filepath.Join(o.Dirs.Run, name))
+	}
+	return err
+}
+
+// endRoles stops the agent and the proxy and has the keeper leave.
+func endRoles(ctx context.Context, d Dirs) error {
+	k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: filepath.Join(d.Keeper(), "sock")})
+	if err != nil {
+		return fmt.Errorf("stop roles: %w", err)
+	}
+	defer func() { _ = k.Close() }()
+	for _, id := range []string{agentID, proxyID} {
+		if err := endRole(ctx, k, id); err != nil {
+			return err
+		}
+	}
+	return k.Leave(ctx) //nolint:wrapcheck // it tells its story
+}
+
+func endRole(ctx context.Context, k *keeperclient.Client, id string) error {
+	if err := k.Stop(ctx, id, "backstay goes down"); err != nil {
+		return nil //nolint:nilerr // there is none of it
+	}
+	for ctx.Err() == nil {
+		slots, err := k.List(ctx)
+		if err != nil {
+			return fmt.Errorf("stop %s: %w", id, err)
+		}
+		if !runs(slots, id) {
+			return k.Remove(ctx, id) //nolint:wrapcheck // it tells its story
+		}
+		pause(ctx, dialEvery)
+	}
+	return fmt.Errorf("stop %s: %w", id, ctx.Err())
+}
+
+func runs(slots []keeperwire.Slot, id string) bool {
+	for _, s := range slots {
+		if s.ID == id {
+			return s.PID > 0
+		}
+	}
+	return false
+}
+
+// Dev is [Up] with state in a directory of its own, gone afterwards.
+func Dev(ctx context.Context, o UpOptions) error {
+	dir, err := os.MkdirTemp("", "backstay-dev-")
+	if err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if err := os.Chmod(dir, 0o755); err != nil { // instances of other users reach their logs
+		return fmt.Errorf("make directory: %w", err)
+	}
+	o.Dirs = DirsIn(dir)
+	return Up(ctx, o)
+}
+
+// DirsIn returns directories below one.
+func DirsIn(dir string) Dirs {
+	return Dirs{Run: filepath.Join(dir, "run"), State: filepath.Join(dir, "state"), Log: filepath.Join(dir, "log")}
+}
