@@ -1,0 +1,183 @@
+package supervise
+
+import (
+	"bytes"
+	"strings"
+	"time"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/internal/keeperwire"
+)
+
+// adopt returns the instance that slot holds, as the agent before us left it.
+// Nothing is guessed: what it did not write down is begun anew.
+func adopt(now time.Time, slot keeperwire.Slot) *machine {
+	m := newMachine(slot.ID, meta{}, now)
+	var err error
+	if m.meta, err = decodeMeta(slot.Meta); err != nil {
+		m.meta = meta{Service: serviceOf(slot.ID)}
+	}
+	n, noteErr := decodeNote(slot.Note)
+	if noteErr != nil {
+		n = note{}
+	}
+	m.starts, m.failures = slot.Starts, int(slot.Failures)
+	m.drained, m.leave, m.leaveAt = n.drained, n.leave, n.leaveAt
+	if m.leave != stay {
+		m.leaveWhy = n.text
+	}
+	if slot.Last.At != 0 {
+		last := exitOf(slot.Last)
+		m.last, m.cause = &last, cause(last, 0)
+	}
+	m.because = "found by a new agent"
+	if err != nil {
+		m.because += "; " + err.Error()
+	}
+	if runs(slot.State) {
+		m.adoptRun(now, slot, n)
+	} else {
+		m.adoptEnd(slot)
+	}
+	if n.state == m.state && n.starts == m.starts && !n.since.IsZero() {
+		m.since = n.since
+	}
+	m.noted = n
+	return m
+}
+
+// adoptRun takes over a process. Ready stays ready: the keeper forgets it with
+// the run it was said about.
+func (m *machine) adoptRun(now time.Time, slot keeperwire.Slot, n note) {
+	m.pid, m.started, m.up = int(slot.PID), unixNano(slot.StartedAt), now
+	m.ready = slot.Ready
+	sameRun := n.starts == slot.Starts
+	if sameRun {
+		m.kept = n.probes
+	}
+	switch {
+	case m.leave == withdrawing || m.leave == draining:
+		m.state = backstay.Draining
+	case m.leave != stay || slot.State == keeperwire.Stopping:
+		m.state = backstay.Stopping
+	case slot.Ready || sameRun && n.state == backstay.Running:
+		m.state = backstay.Running
+	default:
+		m.state = backstay.Starting
+	}
+	m.killing = m.leave == stay && slot.State == keeperwire.Stopping
+	m.aged = m.ready
+	if m.ready {
+		m.readySince = now
+		if sameRun && !n.readySince.IsZero() {
+			m.readySince = n.readySince
+		}
+	}
+}
+
+// adoptEnd takes over what does not run.
+func (m *machine) adoptEnd(slot keeperwire.Slot) {
+	switch slot.State {
+	case keeperwire.Backoff:
+		m.state = backstay.Backoff
+	case keeperwire.Failed:
+		m.state = backstay.Failed
+	case keeperwire.Completed:
+		m.state = backstay.Stopped
+		if m.last != nil && m.last.OK() {
+			m.state = backstay.Completed
+		}
+	default:
+		if slot.Starts > 0 {
+			m.state = backstay.Stopped
+		}
+	}
+	if m.leave == withdrawing || m.leave == draining {
+		m.leave = stopping // nothing is left of it to drain
+	}
+	if m.cause != "" {
+		m.because = m.cause
+	}
+}
+
+// reconcile takes what a keeper lists about an instance that we know: one whose
+// events may have been lost.
+func (m *machine) reconcile(now time.Time, slot keeperwire.Slot) {
+	if slot.Starts < m.starts { // the slot was lost, and is another
+		m.base, m.starts = m.base+m.starts-slot.Starts, slot.Starts
+	}
+	r := run{starts: slot.Starts, failures: int(slot.Failures), pid: int(slot.PID), at: unixNano(slot.StartedAt)}
+	newer := slot.Starts > m.starts
+	if slot.Last.At != 0 && (newer || m.alive() && !runs(slot.State)) {
+		m.missed(now, r, exitOf(slot.Last), newer)
+	}
+	if runs(slot.State) {
+		m.begun(now, r)
+		if m.alive() && slot.Ready != m.ready {
+			m.emit(effect{do: doReady, yes: m.ready})
+		}
+	} else {
+		m.moved(now, stateOf(slot.State), r, time.Time{})
+	}
+	if !bytes.Equal(slot.Note, m.noted.encode()) && m.noted.state != "" {
+		m.emit(effect{do: doNote, note: m.noted})
+	}
+}
+
+// missed takes an end whose event was lost. Where a newer run has begun since,
+// the end belongs to the one before it.
+func (m *machine) missed(now time.Time, r run, exit backstay.Exit, newer bool) {
+	if newer && runsNow(r) {
+		r.starts--
+	}
+	m.ended(now, r, exit)
+}
+
+func runsNow(r run) bool { return r.pid != 0 }
+
+// runs reports whether a process is there in state s.
+func runs(s keeperwire.State) bool {
+	return s == keeperwire.Starting || s == keeperwire.Running || s == keeperwire.Stopping
+}
+
+// stateOf is the keeper's word for a state in ours.
+func stateOf(s keeperwire.State) backstay.InstanceState {
+	switch s {
+	case keeperwire.Starting, keeperwire.Running:
+		return backstay.Starting
+	case keeperwire.Backoff:
+		return backstay.Backoff
+	case keeperwire.Stopping:
+		return backstay.Stopping
+	case keeperwire.Failed:
+		return backstay.Failed
+	case keeperwire.Completed:
+		return backstay.Completed
+	default:
+		return backstay.Stopped
+	}
+}
+
+// exitOf is an end in our words.
+func exitOf(e keeperwire.Exit) backstay.Exit {
+	return backstay.Exit{
+		At: unixNano(e.At), Known: e.Known, Code: int(e.Code), Signal: int(e.Signal), Core: e.Core, OOM: e.OOM,
+		Asked: e.Asked, Stage: e.Stage, Reason: e.Reason,
+	}
+}
+
+func unixNano(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns)
+}
+
+// serviceOf is the service that an id names: all before the last dash.
+func serviceOf(id string) string {
+	i := strings.LastIndexByte(id, '-')
+	if i <= 0 {
+		return id
+	}
+	return id[:i]
+}

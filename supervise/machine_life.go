@@ -1,0 +1,217 @@
+package supervise
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/backstay/backstay"
+)
+
+// run is what the keeper says about a run: its number, and what there is to it.
+type run struct {
+	starts   uint32
+	failures int
+	pid      int
+	at       time.Time // wall clock
+}
+
+// begin starts an instance whose dependencies are met.
+func (m *machine) begin(now time.Time) {
+	if m.state != backstay.Waiting || m.leave != stay {
+		return
+	}
+	m.waits = nil
+	m.set(now, backstay.Starting, "what it depends on is there")
+	m.emit(effect{do: doStart})
+}
+
+// hold keeps an instance waiting, and says for what.
+func (m *machine) hold(services []string, because string) {
+	if m.state != backstay.Waiting {
+		return
+	}
+	m.waits, m.because = services, because
+}
+
+// begun takes that the keeper has begun a run.
+func (m *machine) begun(now time.Time, r run) {
+	if r.starts <= m.starts {
+		return // an event that is older than the list of slots
+	}
+	m.setReady(now, false, "started anew")
+	m.starts, m.pid, m.started, m.up = r.starts, r.pid, r.at, now
+	m.failures, m.nextStart, m.killing, m.hurry = r.failures, time.Time{}, false, false
+	m.aged = false
+	m.beginProbes(now)
+	m.tell()
+	switch {
+	case m.leave != stay: // it ended while it drained, and the keeper was quicker than we
+		m.signal(now)
+		return
+	case !m.byAge():
+		m.emit(effect{do: doReady}) // or being up would count as being well
+	}
+	m.set(now, backstay.Starting, fmt.Sprintf("started, pid %d", m.pid))
+}
+
+// ended takes that a run has ended. The registry hears it first.
+func (m *machine) ended(now time.Time, r run, exit backstay.Exit) {
+	if r.starts < m.starts || !m.alive() && m.last != nil && !exit.At.After(m.last.At) {
+		return // it is known
+	}
+	m.starts, m.failures = r.starts, r.failures
+	m.cause = m.causeOf(exit)
+	m.setReady(now, false, m.cause)
+	m.pid, m.killing, m.last, m.lastLog = 0, false, &exit, nil
+	m.stopProbes()
+	switch m.leave {
+	case stay:
+		m.emit(effect{do: doTail})
+		m.set(now, backstay.Crashed, m.cause)
+	case withdrawing, draining: // nothing of it is left to drain; the keeper must not start it again
+		m.signal(now)
+	case stopping, removing:
+		m.remove(now)
+	}
+}
+
+// causeOf says in one line how the present run ended.
+func (m *machine) causeOf(exit backstay.Exit) string {
+	ran := time.Duration(0)
+	if m.alive() && exit.At.After(m.started) {
+		ran = exit.At.Sub(m.started)
+	}
+	if exit.Reason == m.leaveWhy {
+		exit.Reason = "" // it stands before it
+	}
+	return cause(exit, ran)
+}
+
+// moved takes any other change that the keeper tells of.
+func (m *machine) moved(now time.Time, to backstay.InstanceState, r run, next time.Time) {
+	if r.starts < m.starts || m.leave != stay && to != backstay.Stopped {
+		return
+	}
+	m.failures, m.nextStart = r.failures, next
+	switch to {
+	case backstay.Backoff:
+		m.set(now, to, m.cause)
+	case backstay.Failed:
+		m.healing = time.Time{}
+		m.set(now, to, fmt.Sprintf("ended %d times; the last: %s", m.failures, m.cause))
+	case backstay.Completed:
+		m.complete(now)
+	case backstay.Stopping:
+		m.set(now, to, m.because)
+	case backstay.Stopped:
+		m.halted(now)
+	default:
+		return
+	}
+	if m.hurry && !m.alive() && m.leave == stay {
+		m.hurry = false
+		m.emit(effect{do: doStart})
+	}
+}
+
+// complete is an end after which the policy wants no further start.
+func (m *machine) complete(now time.Time) {
+	m.healing = time.Time{}
+	if m.last != nil && !m.last.OK() {
+		m.set(now, backstay.Stopped, m.cause+"; its policy starts it no more")
+		return
+	}
+	m.set(now, backstay.Completed, m.cause)
+}
+
+// halted takes that nothing runs, and nobody wants it to.
+func (m *machine) halted(now time.Time) {
+	switch {
+	case m.leave == stopping:
+		m.pid = 0
+		m.remove(now)
+	case m.leave == stay && m.starts > 0 && !m.alive():
+		m.set(now, backstay.Stopped, "stopped; "+m.cause)
+	}
+}
+
+// logged takes the last lines that the run before this one wrote.
+func (m *machine) logged(starts uint32, lines []string) {
+	if starts != m.starts || m.last == nil {
+		return
+	}
+	m.lastLog = lines
+	if !m.alive() && m.because == m.cause {
+		m.because = withLast(m.cause, lines)
+	}
+	m.cause = withLast(m.cause, lines)
+}
+
+// restart begins a new run at once, by force where there is one.
+func (m *machine) restart(now time.Time, reason string) {
+	switch {
+	case m.state == backstay.Waiting || m.leave != stay || m.killing:
+	case m.alive():
+		m.hurry = true
+		m.kill(now, reason)
+	default:
+		m.because = reason
+		m.emit(effect{do: doStart})
+	}
+}
+
+// kill has the keeper end the run and begin another. Traffic ends first.
+func (m *machine) kill(now time.Time, reason string) {
+	m.killing = true
+	m.setReady(now, false, reason)
+	m.stopProbes()
+	m.set(now, backstay.Stopping, reason)
+	m.emit(effect{do: doKill, reason: reason})
+}
+
+// lost takes that the keeper does not know m any more. A run of it is over, and
+// nobody saw how.
+func (m *machine) lost(now time.Time) {
+	if m.leave != stay {
+		m.pid = 0
+		m.removed(now)
+		return
+	}
+	if m.alive() {
+		m.ended(now, run{starts: m.starts}, backstay.Exit{At: now, Reason: "the keeper has lost it"})
+	}
+	m.base, m.starts = m.base+m.starts, 0
+	m.emit(effect{do: doPut})
+	if m.state != backstay.Waiting {
+		m.emit(effect{do: doStart})
+	}
+}
+
+// runs returns how many runs there have been.
+func (m *machine) runs() int { return int(m.base + m.starts) }
+
+// view returns m as status shows it.
+func (m *machine) view() backstay.Instance {
+	v := backstay.Instance{
+		ID: m.id, Service: m.meta.Service, Release: m.meta.Release, State: m.state, Since: m.since, Because: m.because,
+		PID: m.pid, Started: m.started, Starts: m.runs(), Ready: m.ready, Drained: m.drained || m.leave != stay,
+		ReadySince: m.readySince, NextStart: m.nextStart, Failures: m.failures, LastLog: slices.Clone(m.lastLog),
+		Ports: m.meta.Ports, WaitsFor: slices.Clone(m.waits), LogFile: m.meta.LogFile,
+	}
+	if m.last != nil {
+		last := *m.last
+		v.Last = &last
+	}
+	if m.state == backstay.Starting && m.alive() {
+		if yes, why := m.well(); !yes {
+			v.Because += "; not ready: " + why
+		}
+	}
+	for i := range m.probes {
+		if p := &m.probes[i]; p.there() {
+			v.Probes = append(v.Probes, p.status(i, m.meta.Ports))
+		}
+	}
+	return v
+}
