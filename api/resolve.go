@@ -1,0 +1,148 @@
+package api
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/internal/nearest"
+)
+
+// Kinds are what a proof can be about.
+var Kinds = []string{"service", "instance", "frontend", "deploy", "release", "role"}
+
+// Resolve returns what text points at: kind/name, service/NAME/ID as events have
+// it, or a bare name, which may be the beginning of an instance's.
+func Resolve(st Status, text string) (backstay.Ref, error) {
+	if !strings.Contains(text, "/") {
+		return resolveBare(st, text)
+	}
+	ref, err := CheckRef(text)
+	if err != nil {
+		return "", err
+	}
+	if !slices.Contains(Kinds, ref.Kind()) {
+		do := "use one of " + strings.Join(Kinds, ", ")
+		if near := nearest.Of(ref.Kind(), Kinds); near != "" {
+			do = "did you mean " + near + "/" + ref.Name() + "?"
+		}
+		return "", &backstay.Problem{Code: "bad_ref", What: "there is no kind " + quote(ref.Kind()), Where: "ref " + short(text), Do: do}
+	}
+	if _, id, below := strings.Cut(ref.Name(), "/"); below {
+		ref = backstay.NewRef("instance", id)
+	}
+	if ref.Kind() == "instance" {
+		return resolveInstance(st, ref.Name())
+	}
+	if ref.Kind() != "release" && !slices.Contains(st.names(ref.Kind()), ref.Name()) {
+		return "", missing(st, text)
+	}
+	return ref, nil
+}
+
+// resolveInstance finds an instance by its name or the beginning of it.
+func resolveInstance(st Status, name string) (backstay.Ref, error) {
+	var found []string
+	for _, id := range st.names("instance") {
+		if id == name {
+			return backstay.NewRef("instance", id), nil
+		}
+		if strings.HasPrefix(id, name) {
+			found = append(found, id)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", missing(st, "instance/"+name)
+	case 1:
+		return backstay.NewRef("instance", found[0]), nil
+	default:
+		return "", ambiguous(name, found)
+	}
+}
+
+func resolveBare(st Status, name string) (backstay.Ref, error) {
+	if strings.Contains(name, "@") {
+		return CheckRef("release/" + name)
+	}
+	var found []string
+	for _, kind := range []string{"service", "instance", "frontend", "role"} {
+		if slices.Contains(st.names(kind), name) {
+			found = append(found, kind+"/"+name)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return backstay.Ref(found[0]), nil
+	case len(found) > 1:
+		return "", ambiguous(name, found)
+	case !backstay.ValidName(name):
+		return CheckRef(name)
+	}
+	if ref, err := resolveInstance(st, name); err == nil {
+		return ref, nil
+	}
+	return "", missing(st, name)
+}
+
+func ambiguous(name string, found []string) error {
+	return &backstay.Problem{
+		Code: "ambiguous", What: quote(name) + " may mean " + strings.Join(found, " or "), Where: short(name),
+		Do: "write one of them in full",
+	}
+}
+
+// missing says that there is no text, and what looks like it.
+func missing(st Status, text string) error {
+	var known []string
+	kind, name, has := strings.Cut(text, "/")
+	if !has {
+		kind, name = "", text
+	}
+	for _, k := range Kinds {
+		if k == kind || kind == "" && k != "deploy" {
+			known = append(known, st.names(k)...)
+		}
+	}
+	p := &backstay.Problem{Code: "not_found", What: "there is no " + short(text), Where: short(text), Do: "backstay status lists what there is"}
+	if near := nearest.Of(name, known); near != "" {
+		p.Do = "did you mean " + strings.TrimPrefix(kind+"/", "/") + near + "? " + p.Do
+	}
+	return p
+}
+
+// names returns all that there is of a kind.
+func (st Status) names(kind string) []string {
+	var all []string
+	for _, s := range st.Services {
+		switch kind {
+		case "service":
+			all = append(all, s.Name)
+		case "deploy":
+			if s.Deploy != nil {
+				all = append(all, s.Name)
+			}
+		case "instance":
+			for _, i := range s.Instances {
+				all = append(all, i.ID)
+			}
+		}
+	}
+	for _, f := range st.Frontends {
+		if kind == "frontend" {
+			all = append(all, f.Name)
+		}
+	}
+	for _, r := range st.Roles {
+		if kind == "role" {
+			all = append(all, r.Name)
+		}
+	}
+	return all
+}
+
+// releaseOf returns the service that a release is of.
+func releaseOf(ref backstay.Ref) (service string, ok bool) {
+	service, _, ok = strings.Cut(ref.Name(), "@")
+	return service, ok && ref.Kind() == "release"
+}

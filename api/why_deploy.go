@@ -1,0 +1,148 @@
+package api
+
+import (
+	"fmt"
+)
+
+func (f Facts) deploy(service string) (Proof, bool) {
+	for _, s := range f.Status.Services {
+		if s.Name == service && s.Deploy != nil {
+			return f.proveDeploy(s, *s.Deploy), true
+		}
+	}
+	return Proof{}, false
+}
+
+func (f Facts) proveDeploy(s Service, d Deploy) Proof {
+	p := Proof{State: string(d.State), Since: d.Since, Because: deployFacts(d)}
+	move := d.To
+	if d.From != "" {
+		move = d.From + " → " + d.To
+	}
+	p.What = move + ", " + deployWords[d.State]
+	switch d.State {
+	case DeployChecking, DeployRolling, DeployFinishing, DeployRollingBack:
+		f.underWay(&p, s, d)
+	case DeployPaused:
+		p.Do = []string{"backstay resume " + s.Name, "backstay abort " + s.Name}
+	case DeployRolledBack:
+		p.Do = []string{"backstay diff " + d.From + " " + d.To, "backstay deploy " + s.Name + " --again", f.edit("services."+s.Name+".version", "a better release")}
+	case DeployStuck:
+		p.Do = []string{"backstay why service/" + s.Name, "backstay deploy " + s.Name + " --version V", "backstay logs " + s.Name + " -n 50"}
+	case DeployRefused, DeployFailed:
+		p.Do = []string{"backstay deploy " + s.Name}
+	case DeployDone:
+		p.Do = []string{"backstay rollback " + s.Name}
+	case DeploySuperseded:
+		p.Do = []string{"backstay history " + s.Name}
+	}
+	return p
+}
+
+// deployWords say what a state means.
+var deployWords = map[DeployState]string{
+	DeployChecking:    "is being checked; nothing has changed yet",
+	DeployRolling:     "is rolling",
+	DeployFinishing:   "has moved all traffic; old instances leave",
+	DeployPaused:      "is paused and waits for a person",
+	DeployDone:        "is done: traffic has moved, the old instances are gone",
+	DeployRollingBack: "is being undone: traffic first, instances second",
+	DeployRolledBack:  "was rolled back and is not tried again by itself",
+	DeployStuck:       "is stuck: both releases are ill, what is ready is kept, a person is needed",
+	DeployRefused:     "was refused before anything was changed",
+	DeploySuperseded:  "gave way to another deploy",
+	DeployFailed:      "ended before anything was changed",
+}
+
+func (f Facts) underWay(p *Proof, s Service, d Deploy) {
+	if d.Of > 0 {
+		p.What += fmt.Sprintf(", %d of %d replaced", d.Replaced, d.Of)
+	}
+	if d.Step != "" {
+		p.Because = append(p.Because, Fact{Text: "it waits for " + d.Step})
+	}
+	if d.Leaving > 0 {
+		p.Because = append(p.Because, Fact{Text: fmt.Sprintf("%d old instances are draining or stopping", d.Leaving)})
+	}
+	if !d.Deadline.IsZero() {
+		p.Because = append(p.Because, Fact{Text: "the step has to be over " + f.until(d.Deadline), Where: f.line("services." + s.Name + ".deploy.progress_deadline")})
+	}
+	p.Do = []string{"backstay pause " + s.Name, "backstay abort " + s.Name}
+	if d.State == DeployRollingBack || d.State == DeployFinishing {
+		p.Do = []string{"backstay events --tail 20"}
+	}
+}
+
+// deployFacts are the reason and what stands behind it.
+func deployFacts(d Deploy) []Fact {
+	var facts []Fact
+	if d.Reason != "" {
+		facts = append(facts, Fact{Text: d.Reason})
+	}
+	if n := len(d.LastLog); n > 0 {
+		facts = append(facts, Fact{Text: "its last line: " + d.LastLog[n-1]})
+	}
+	if d.New.Requests+d.Old.Requests > 0 && d.State != DeployDone {
+		facts = append(facts, Fact{Text: fmt.Sprintf("%s answered %d, %d failed; the old one %d, %d failed", d.To, d.New.Requests, d.New.Failed, d.Old.Requests, d.Old.Failed)})
+	}
+	if d.Why != "" {
+		facts = append(facts, Fact{Text: "asked for: " + d.Why, By: d.By, At: d.Started})
+	}
+	return facts
+}
+
+func (f Facts) release(id string) (Proof, bool) {
+	for _, r := range f.Releases {
+		if r.ID == id {
+			return f.proveRelease(r), true
+		}
+	}
+	return Proof{}, false
+}
+
+func (f Facts) proveRelease(r Release) Proof {
+	p := Proof{State: r.State(), Since: r.At, Because: []Fact{{Text: "made by " + orUnknown(r.Why), By: r.By, At: r.At}}}
+	switch {
+	case r.Current:
+		p.What = fmt.Sprintf("it is the one that should run; %d instances do", r.Instances)
+		p.Do = []string{"backstay rollback " + r.Service}
+	case r.RolledBack != "":
+		p.What = "it was rolled back and is not tried again by itself"
+		p.Because = append([]Fact{{Text: r.RolledBack}}, p.Because...)
+		p.Do = []string{"backstay deploy " + r.Service + " --again"}
+	case r.NotRestorable != "":
+		p.What = "it cannot be started again"
+		p.Because = append([]Fact{{Text: r.NotRestorable}}, p.Because...)
+		p.Do = []string{f.edit("services."+r.Service+".run.exec", "keep the program of each release under a path with ${version}")}
+	case r.Good:
+		p.What = "it was good and can be gone back to"
+		p.Do = []string{fmt.Sprintf("backstay rollback %s --to %d", r.Service, r.Seq)}
+	default:
+		p.What = "no deploy to it has ended well"
+		p.Do = []string{"backstay history " + r.Service}
+	}
+	return p
+}
+
+// State returns r in a word or two.
+func (r Release) State() string {
+	switch {
+	case r.Current:
+		return "current"
+	case r.RolledBack != "":
+		return "rolled_back"
+	case r.NotRestorable != "":
+		return "not_restorable"
+	case r.Good:
+		return "good"
+	default:
+		return "unproved"
+	}
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "an unknown command"
+	}
+	return s
+}

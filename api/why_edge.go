@@ -1,0 +1,149 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+)
+
+func (f Facts) frontend(name string) (Proof, bool) {
+	for _, fe := range f.Status.Frontends {
+		if fe.Name == name {
+			return f.proveFrontend(fe), true
+		}
+	}
+	return Proof{}, false
+}
+
+func (f Facts) proveFrontend(fe Frontend) Proof {
+	bound, refused := binds(fe)
+	switch {
+	case f.Status.Down != nil:
+		return Proof{
+			State: "down", What: "it answers 503: everything is stopped on purpose", Since: f.Status.Down.Since,
+			Because: f.stopped(Service{}), Do: []string{"backstay start NAME, or backstay apply"},
+		}
+	case len(bound) == 0:
+		return Proof{
+			State: "not bound", What: "it accepts no connection", Because: f.bindFacts(fe, refused),
+			Do: []string{f.edit("frontends."+fe.Name+".bind", "an address that is free and may be bound")},
+		}
+	case !f.proxied():
+		return Proof{
+			State: "no proxy", What: "connections wait in its queue: it is bound to " + strings.Join(bound, ", ") + ", but no proxy serves it",
+			Because: f.noProxy(), Do: []string{"backstay why role/proxy", "backstay logs backstay/proxy -n 50"},
+		}
+	}
+	p := Proof{State: "serving", What: "it serves on " + strings.Join(bound, ", ") + trafficText(fe.Traffic)}
+	f.routesOf(&p, fe)
+	if len(refused) > 0 {
+		p.State = "partly bound"
+		p.Because = append(f.bindFacts(fe, refused), p.Because...)
+		p.Do = append(p.Do, f.edit("frontends."+fe.Name+".bind", "an address that is free and may be bound"))
+	}
+	return p
+}
+
+// binds splits the addresses of fe.
+func binds(fe Frontend) (bound []string, refused []Bind) {
+	for _, b := range fe.Binds {
+		if b.Bound {
+			bound = append(bound, b.Address)
+		} else {
+			refused = append(refused, b)
+		}
+	}
+	return bound, refused
+}
+
+func (f Facts) bindFacts(fe Frontend, refused []Bind) []Fact {
+	var facts []Fact
+	for _, b := range refused {
+		facts = append(facts, Fact{Text: b.Address + " is not bound: " + b.Because, Where: f.line("frontends." + fe.Name + ".bind")})
+	}
+	return facts
+}
+
+// routesOf adds each service behind fe that cannot answer, once.
+func (f Facts) routesOf(p *Proof, fe Frontend) {
+	told := map[string]bool{}
+	for _, r := range fe.Routes {
+		name, is := strings.CutPrefix(r.To, "service/")
+		if !is || told[name] {
+			continue
+		}
+		told[name] = true
+		s, ok := f.service(name)
+		if !ok {
+			continue
+		}
+		p.Because = append(p.Because, Fact{Text: fmt.Sprintf("%s → service/%s: %s", r.Match, name, s.What)})
+		if f.ready(name) == 0 {
+			p.State = "503"
+			p.What = "requests for " + r.Match + " are answered 503: no instance of " + name + " is ready"
+			p.Because = append(p.Because, s.Because...)
+			p.Do = append(p.Do, "backstay why service/"+name)
+		}
+	}
+}
+
+func (f Facts) ready(service string) int {
+	for _, s := range f.Status.Services {
+		if s.Name == service {
+			return s.Ready()
+		}
+	}
+	return 0
+}
+
+func (f Facts) role(name string) (Proof, bool) {
+	for _, r := range f.Status.Roles {
+		if r.Name == name {
+			return f.proveRole(r), true
+		}
+	}
+	return Proof{}, false
+}
+
+func (f Facts) proveRole(r Role) Proof {
+	p := Proof{State: "running", Since: r.Since, Because: roleDeath(r)}
+	switch {
+	case !r.Running:
+		p.State, p.What = "not running", roleCost(r)
+		p.Do = []string{"backstay logs backstay/" + r.Name + " -n 50"}
+	case isProxy(r) && r.Generation < r.Newest:
+		p.State = "not told"
+		p.What = fmt.Sprintf("it runs as pid %d and serves snapshot %d; %d is being sent", r.PID, r.Generation, r.Newest)
+		p.Do = []string{"backstay logs backstay/" + r.Name + " -n 50"}
+	default:
+		p.What = fmt.Sprintf("it runs as pid %d, run %d", r.PID, max(r.Starts, 1))
+	}
+	return p
+}
+
+// roleCost says what it means that r does not run.
+func roleCost(r Role) string {
+	switch {
+	case r.Name == "keeper":
+		return "no keeper runs: services go on, nothing that dies is started again; the agent starts one"
+	case isProxy(r):
+		return "no proxy runs: connections wait in the queues of the frontends; the keeper starts one"
+	default:
+		return "it does not run; the keeper starts it"
+	}
+}
+
+// roleDeath is how the run before ended.
+func roleDeath(r Role) []Fact {
+	var facts []Fact
+	if r.Because != "" {
+		facts = append(facts, Fact{Text: r.Because})
+	}
+	if r.Last != nil {
+		text := "the run before " + r.Last.String()
+		if r.Last.Reason != "" {
+			text += ": " + r.Last.Reason
+		}
+		facts = append(facts, Fact{Text: text, At: r.Last.At})
+	}
+	return facts
+}

@@ -1,0 +1,193 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/backstay/backstay"
+)
+
+// Ready returns how many instances of s get or could get traffic, or have done
+// what they were there for.
+func (s Service) Ready() int {
+	n := 0
+	for _, i := range s.Instances {
+		if i.Serves() {
+			n++
+		}
+	}
+	return n
+}
+
+// Serves reports whether i is as it should be: ready and not on its way out, or
+// completed.
+func (i Instance) Serves() bool {
+	return i.Ready && !i.Drained && i.State == backstay.Running || i.State == backstay.Completed
+}
+
+// Well reports whether s is as it should be.
+func (s Service) Well() bool {
+	if s.Stopped {
+		return true // somebody wants it so, and status says who
+	}
+	d := s.Deploy
+	ill := d != nil && (d.State == DeployStuck || d.State == DeployPaused || d.State == DeployRolledBack && s.Wanted != "" && s.Wanted != s.Release)
+	return !ill && s.Ready() >= s.Replicas
+}
+
+func (f Facts) service(name string) (Proof, bool) {
+	for _, s := range f.Status.Services {
+		if s.Name == name {
+			return f.proveService(s), true
+		}
+	}
+	return Proof{}, false
+}
+
+func (f Facts) proveService(s Service) Proof {
+	p := Proof{State: s.State(), Since: f.sinceService(s)}
+	p.What = p.State
+	switch {
+	case s.Stopped || f.Status.Down != nil:
+		p.State, p.What = "stopped", "it is stopped on purpose"
+		p.Because, p.Do = f.stopped(s), []string{"backstay start " + s.Name}
+	case s.Replicas == 0:
+		p.What = "no instance is wanted"
+		p.Because, p.Do = f.zero(s)
+	case s.Deploy != nil && !s.Deploy.State.Ended():
+		f.deploying(&p, s)
+	case s.Ready() < s.Replicas:
+		f.lacking(&p, s)
+	case s.Wanted != "" && s.Wanted != s.Release:
+		f.heldBack(&p, s)
+	default:
+		f.serving(&p, s)
+	}
+	return p
+}
+
+// State returns s in a word or two.
+func (s Service) State() string {
+	switch {
+	case s.Stopped:
+		return "stopped"
+	case s.Completes && s.Ready() >= s.Replicas && s.Replicas > 0:
+		return "completed"
+	default:
+		return fmt.Sprintf("%d of %d ready", s.Ready(), s.Replicas)
+	}
+}
+
+// sinceService is when s last became what it is, as its instances know.
+func (f Facts) sinceService(s Service) (since time.Time) {
+	for _, i := range s.Instances {
+		at := i.Since
+		if i.Serves() && !i.ReadySince.IsZero() {
+			at = i.ReadySince
+		}
+		if at.After(since) {
+			since = at
+		}
+	}
+	return since
+}
+
+// zero is why no instance is wanted.
+func (f Facts) zero(s Service) ([]Fact, []string) {
+	for _, o := range f.Status.Overrides {
+		if o.Ref == backstay.NewRef("service", s.Name) && o.What == "replicas" {
+			return []Fact{{Text: "replicas is overridden: " + o.Value + " (the file says " + o.File + ")", By: o.By, At: o.Since}}, []string{o.Ending}
+		}
+	}
+	key := "services." + s.Name + ".replicas"
+	return []Fact{{Text: "replicas is 0", Where: f.line(key)}}, []string{f.edit(key, "1 or more"), "backstay scale " + s.Name + " 1"}
+}
+
+func (f Facts) deploying(p *Proof, s Service) {
+	d, ok := f.deploy(s.Name)
+	if !ok {
+		return
+	}
+	p.What = p.State + "; deploy to " + s.Deploy.To + ": " + d.What
+	p.Because, p.Do = d.Because, append([]string{"backstay why deploy/" + s.Name}, d.Do...)
+}
+
+// lacking proves why too few are ready, by the one instance that is worst off.
+func (f Facts) lacking(p *Proof, s Service) {
+	worst := worst(s)
+	if worst == nil {
+		p.Because = []Fact{{Text: fmt.Sprintf("%d instances are there, %d are wanted; the rest are being started", len(s.Instances), s.Replicas)}}
+		p.Do = []string{"backstay events --tail 20"}
+		return
+	}
+	i, _ := f.instance(worst.ID)
+	p.Since = i.Since
+	p.Because = append([]Fact{{Text: worst.ID + " is " + string(worst.State) + ": " + i.What}}, i.Because...)
+	p.Do = i.Do
+	if s.Ready() == 0 && s.Balanced {
+		p.What += ": requests are answered 503"
+	}
+}
+
+// badness orders states by how much they need somebody.
+var badness = map[backstay.InstanceState]int{
+	backstay.Failed: 9, backstay.Backoff: 8, backstay.Crashed: 7, backstay.Running: 6, backstay.Starting: 5,
+	backstay.Waiting: 4, backstay.Stopping: 3, backstay.Draining: 2, backstay.Stopped: 1,
+}
+
+// worst returns the instance of s that is furthest from serving.
+func worst(s Service) *Instance {
+	var found *Instance
+	for n := range s.Instances {
+		i := &s.Instances[n]
+		if !i.Serves() && (found == nil || badness[i.State] > badness[found.State]) {
+			found = i
+		}
+	}
+	return found
+}
+
+// heldBack proves why another release runs than the file wants.
+func (f Facts) heldBack(p *Proof, s Service) {
+	p.What = fmt.Sprintf("%s; the file wants %s, %s runs", p.State, s.Wanted, s.Release)
+	if d := s.Deploy; d != nil && d.To == s.Wanted {
+		p.Since = d.Since
+		p.Because = deployFacts(*d)
+	}
+	p.Do = []string{
+		"backstay deploy " + s.Name + " --again",
+		f.edit("services."+s.Name+".version", "the release that runs, or a better one"),
+	}
+}
+
+func (f Facts) serving(p *Proof, s Service) {
+	p.What = p.State
+	if !s.Balanced {
+		p.Because = []Fact{{Text: "every instance is " + wellWord(s) + "; no route leads here, so none gets requests", Where: f.line("services." + s.Name)}}
+		return
+	}
+	for _, i := range s.Instances {
+		if facts, do := f.noTraffic(s, i); len(facts) > 0 && i.Serves() {
+			p.What += ", but " + i.ID + " gets no traffic"
+			p.Because, p.Do = facts, do
+			return
+		}
+	}
+	p.What += " and serving"
+	p.Because = []Fact{{Text: "behind frontend " + strings.Join(s.Frontends, ", ") + trafficText(s.Traffic)}}
+}
+
+func wellWord(s Service) string {
+	if s.Completes {
+		return "completed"
+	}
+	return "ready"
+}
+
+func trafficText(c *Counters) string {
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf(": %d requests, %d failed, %d in flight", c.Requests, c.Failed, c.InFlight)
+}
