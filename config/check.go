@@ -14,15 +14,21 @@ type check struct {
 	env      Env // nil: the host is not asked
 	file     *File
 	d        *decoder
-	told     map[string]bool // keys something is wrong with already
+	told     map[string]bool // keys something was wrong with when they were read
+	later    map[string]bool // of these, keys of a later version
+	said     map[string]bool // keys something is wrong with in any way
 	warnings []mistake
 	accounts map[string]account // that were asked for
 }
 
 func newCheck(env Env, f *File, d *decoder) *check {
-	c := &check{env: env, file: f, d: d, told: map[string]bool{}, accounts: map[string]account{}}
+	c := &check{
+		env: env, file: f, d: d, told: map[string]bool{}, later: map[string]bool{}, said: map[string]bool{},
+		accounts: map[string]account{},
+	}
 	for _, m := range d.found {
 		c.told[m.Key] = true
+		c.later[m.Key] = m.Code == "not_in_this_version"
 	}
 	for _, key := range d.meant {
 		c.told[key] = true
@@ -121,7 +127,7 @@ func (c *check) expansions() {
 				c.unknown("no_such_port", u.key, u.name, slices.Sorted(maps.Keys(service.Ports)), "%s: the service has no port %s", u.raw, u.name)
 			}
 		case "secret":
-			if _, there := c.file.Secrets[u.name]; !there {
+			if _, there := c.file.Secrets[u.name]; !there && !c.told["secrets."+u.name] {
 				c.unknown("no_such_secret", u.key, u.name, slices.Sorted(maps.Keys(c.file.Secrets)), "%s: there is no secret %s", u.raw, u.name)
 			}
 		case "node":
@@ -145,9 +151,11 @@ func (c *check) say(code, key, try, format string, args ...any) {
 	c.add(backstay.Mistake{Code: code, Key: key, Try: try, What: fmt.Sprintf(format, args...)}, "")
 }
 
-// hinted replaces the hint of the mistake at key that was noted last.
-func (c *check) hinted(key, hint string) {
-	if n := len(c.d.found) - 1; n >= 0 && c.d.found[n].Key == key {
+// hint notes a mistake at key with what stands behind its caret.
+func (c *check) hint(code, key, hint, format string, args ...any) {
+	n := len(c.d.found)
+	c.say(code, key, "", format, args...)
+	if len(c.d.found) > n {
 		c.d.found[n].hint = hint
 	}
 }
@@ -170,6 +178,7 @@ func (c *check) under(key string, found []backstay.Mistake) {
 // word is what was written in place of a known one, where it is not all of the
 // value or key.
 func (c *check) add(m backstay.Mistake, word string) {
+	c.said[m.Key] = true
 	if c.follows(m) {
 		return
 	}
@@ -196,7 +205,7 @@ func (c *check) add(m backstay.Mistake, word string) {
 var aboutKey = map[string]bool{
 	"bad_rlimit_name": true, "bad_variable": true, "reserved_variable": true, "bad_header_name": true, "header_twice": true,
 	"useless_key": true, "no_action": true, "several_actions": true, "no_probe": true, "several_probes": true, "never_reached": true,
-	"no_such_service": false, "no_source": true, "several_sources": true, "name_too_long": true, "several_bodies": true,
+	"no_source": true, "several_sources": true, "name_too_long": true, "several_bodies": true,
 	"waits_for_itself": true, "never_completes": true, "user_missing": true,
 }
 
@@ -209,13 +218,24 @@ var absent = map[string]bool{
 
 // follows reports whether m is what an earlier mistake leads to.
 func (c *check) follows(m backstay.Mistake) bool {
-	if c.told[m.Key] {
+	if c.told[m.Key] || absent[m.Code] && c.instead(above(m.Key)) {
 		return true
 	}
 	beside := relations[m.Code]
 	for key := range c.told {
 		inside := m.Key != "" && (strings.HasPrefix(key, m.Key+".") || strings.HasPrefix(key, m.Key+"["))
 		if absent[m.Code] && inside || beside && above(key) == above(m.Key) {
+			return true
+		}
+	}
+	return false
+}
+
+// instead reports whether key holds a key of a later version that stands in the
+// place of another: image of exec.
+func (c *check) instead(key string) bool {
+	for _, name := range []string{"image", "unit", "ocf", "lsb", "acme"} {
+		if c.later[join(key, name)] {
 			return true
 		}
 	}

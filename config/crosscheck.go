@@ -21,11 +21,11 @@ func (c *check) dependencies() {
 			switch {
 			case other == name:
 				c.say("waits_for_itself", key, "", "waits for itself")
+			case !there && c.told["services."+other]:
 			case !there:
 				c.unknown("no_such_service", key, other, services, "there is no service %s", other)
 			case what == supervise.Completed && target.Restart.Policy == "always":
 				c.say("never_completes", key, "", "%s never completes: its restart policy is always", other)
-				c.hinted(key, "wait for ready, or give it restart: { policy: on_failure }")
 			case target.Replicas == 0:
 				c.say("no_replicas", key, "", "%s has no replicas to wait for", other)
 			}
@@ -44,7 +44,6 @@ func (c *check) cycles() {
 		}
 		key := "services." + name + ".depends_on." + path[1]
 		c.say("waits_for_itself", key, "", "%s waits for itself: %s", name, strings.Join(append(path, name), " → "))
-		c.hinted(key, "take one of them out")
 	}
 }
 
@@ -83,7 +82,6 @@ func (c *check) fixedPorts() {
 				c.say("fixed_port_replicas", key, "auto", "a fixed port and %d replicas: one of them can listen", s.Replicas)
 			case s.Deploy.Strategy == "rolling" && !isNone(s.Deploy.MaxSurge):
 				c.say("fixed_port_overlap", key, "", "a fixed port cannot overlap: the new instance would start beside the old one")
-				c.hinted(key, "use auto, or deploy: { strategy: recreate }")
 			}
 			held[backstay.Port(wish)] = holder{name, port}
 		}
@@ -113,7 +111,7 @@ func (c *check) routes() {
 			key := fmt.Sprintf("frontends.%s.routes[%d]", name, i)
 			_, there := c.file.Services[r.To]
 			switch {
-			case r.To == "":
+			case r.To == "", !there && c.told["services."+r.To]:
 			case strings.Contains(r.To, "("):
 				c.say("not_in_this_version", key+".to", "", "%s: not in this version", r.To)
 			case !there:
@@ -133,7 +131,6 @@ func (c *check) port(key string, r l7.Route) {
 	switch {
 	case len(ports) == 0:
 		c.say("no_port", key+".to", "", "service %s has no ports", r.To)
-		c.hinted(key+".to", "give it ports: { http: auto }")
 	case !ok && r.Port == "":
 		c.say("port_needed", key+".port", "port: "+names[0], "is missing: service %s has %s", r.To, strings.Join(names, ", "))
 	case !ok:

@@ -35,7 +35,7 @@ func (d *decoder) read(text []byte) *node {
 	case errors.As(err, &w):
 		d.stop(w, text)
 	case root == nil || root.kind == null:
-		d.stop(&wrong{code: "empty_file", what: "the file is empty", hint: "try schema: 1"}, text)
+		d.stop(&wrong{code: "empty_file", what: "the file is empty"}, text)
 	case root.kind != mapping:
 		d.stop(&wrong{place: root.at, code: "not_a_mapping", what: "the file is " + root.kind.String() + ", not a mapping", hint: "try schema: 1"}, text)
 	default:
@@ -47,7 +47,7 @@ func (d *decoder) read(text []byte) *node {
 // stop notes the one mistake past which nothing can be known.
 func (d *decoder) stop(w *wrong, text []byte) {
 	if w.code == "syntax" && indentedByTab(text, w.line) {
-		w.code, w.what, w.hint = "tab", "a tab in the indentation", "use spaces"
+		w.code, w.what = "tab", "a tab in the indentation"
 	}
 	d.found = append(d.found, mistake{Mistake: backstay.Mistake{Code: w.code, What: w.what}, place: w.place, hint: w.hint})
 }
@@ -183,6 +183,7 @@ var labels = map[string]bool{"services": true, "frontends": true, "secrets": tru
 // label refuses a name that fits into no path or DNS name.
 func (d *decoder) label(w, at where, e entry) {
 	if labels[w.pattern] && !backstay.ValidName(e.name) {
+		d.meant = append(d.meant, w.entry(plainName(e.name)).key)
 		d.sayAt(at.key, e.at, "bad_name", plainName(e.name), "is not a name: up to 63 of a-z 0-9 -, no - at either end")
 	}
 }
@@ -210,7 +211,6 @@ func (d *decoder) later(key string, p place, value string) {
 		value += ": "
 	}
 	d.sayAt(key, p, "not_in_this_version", "", "%snot in this version", value)
-	d.hinted("leave it out")
 }
 
 func (d *decoder) list(w where, n *node, v reflect.Value) {
@@ -266,7 +266,7 @@ func readable(text []byte) *wrong {
 		case r == utf8.RuneError && n == 1:
 			return &wrong{place: place{line, column}, code: "not_utf8", what: fmt.Sprintf("byte 0x%02x is not UTF-8", text[i])}
 		case !printable(r) && (r != bom || i > 0):
-			return &wrong{place: place{line, column}, code: "control_character", what: fmt.Sprintf("the character U+%04X does not show", r), hint: "write it as an escape in double quotes"}
+			return &wrong{place: place{line, column}, code: "control_character", what: fmt.Sprintf("the character U+%04X does not show", r)}
 		}
 		i, column = i+n, column+1
 		if r == '\n' {

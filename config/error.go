@@ -39,6 +39,7 @@ func newError(name string, text []byte, found []mistake) *Error {
 		if f.Hint == "" && m.Try != "" {
 			f.Hint = "try " + m.Try
 		}
+		f.Hint = cmp.Or(f.Hint, codes[m.Code], warnings[m.Code])
 		if m.line > 0 && m.line <= len(lines) {
 			f.Source = strings.ToValidUTF8(lines[m.line-1], "\ufffd")
 		}
@@ -105,11 +106,7 @@ func clean(s string) string {
 func (e *Error) Problems() []backstay.Problem {
 	var all []backstay.Problem
 	for _, f := range e.Found {
-		do := f.Hint
-		if do == "" {
-			do = "change this line"
-		}
-		all = append(all, backstay.Problem{Code: f.Code, What: f.words(), Where: e.where(f), Why: strings.TrimSpace(f.Source), Do: do})
+		all = append(all, backstay.Problem{Code: f.Code, What: f.words(), Where: e.where(f), Why: clean(shorten(strings.TrimSpace(f.Source), maxSource)), Do: f.Hint})
 	}
 	return all
 }

@@ -45,7 +45,6 @@ func (c *check) users(key string, s *Service) {
 	r := &s.Run
 	if r.User == "" && c.env.UID() == 0 && len(r.Exec) > 0 {
 		c.say("user_missing", key+".run.user", "", "is missing: it would run as root")
-		c.hinted(key+".run.user", "write user: root if that is meant")
 	}
 	c.user(key+".run.user", r.User)
 	c.group(key+".run.group", r.Group)
@@ -78,7 +77,6 @@ func (c *check) user(key, name string) {
 		c.noAccount(key, "user", name, a.err)
 	case uid != 0 && int64(a.id) != int64(uid):
 		c.say("needs_root", key, "", "only root may run as %s", name)
-		c.hinted(key, "leave the key out, or run the agent as root")
 	}
 }
 
@@ -90,7 +88,6 @@ func (c *check) group(key, name string) {
 		c.noAccount(key, "group", name, a.err)
 	} else if c.env.UID() != 0 {
 		c.say("needs_root", key, "", "only root may change to group %s", name)
-		c.hinted(key, "leave the key out, or run the agent as root")
 	}
 }
 
@@ -115,6 +112,9 @@ func (c *check) account(kind, name string) account {
 // programs looks at the files that a service runs and reads.
 func (c *check) programs(key string, s *Service) {
 	r := &s.Run
+	if c.told[key+".version"] || c.said[key+".version"] {
+		return // no path is known
+	}
 	if len(r.Exec) > 0 {
 		c.program(key+".run.exec[0]", r.Exec[0], s.Version)
 	}
@@ -139,13 +139,12 @@ func expands(s string) bool { return strings.Contains(s, "${") || !strings.HasPr
 
 // program refuses a command that is not there or cannot be run.
 func (c *check) program(key, path, version string) {
-	if path = expandVersion(path, version); expands(path) {
+	if path = expandVersion(path, version); expands(path) || c.said[key] {
 		return
 	}
 	info := c.stat(key, path, fs.FileMode.IsRegular, "is not a program")
 	if info != nil && info.Mode()&0o111 == 0 {
-		c.say("not_executable", key, "", "%s is not executable", path)
-		c.hinted(key, "chmod +x "+path)
+		c.hint("not_executable", key, "chmod +x "+path, "%s is not executable", path)
 	}
 }
 
@@ -186,7 +185,6 @@ func (c *check) read(key, path string) []byte {
 		return nil
 	case errors.Is(err, fs.ErrPermission):
 		c.say("unreadable_file", key, "", "cannot read %s: permission denied", path)
-		c.hinted(key, "the agent must be able to read it")
 		return nil
 	case err != nil:
 		c.say("unreadable_file", key, "", "cannot read %s: %v", path, cause(err))
@@ -198,7 +196,6 @@ func (c *check) read(key, path string) []byte {
 func (c *check) envFile(key, path string) {
 	if _, err := ParseEnvFile(c.read(key, path)); err != nil {
 		c.say("bad_env_file", key, "", "%s: %v", path, err)
-		c.hinted(key, "each line is NAME=value")
 	}
 }
 
@@ -241,8 +238,7 @@ func (c *check) cert(key string, files l7.CertFiles) {
 	}
 	chain, private := c.read(key+".cert", files.Cert), c.read(key+".key", files.Key)
 	if info, err := c.env.Stat(files.Key); err == nil && info.Mode()&0o004 != 0 {
-		c.say("key_for_all", key+".key", "", "every user of the host can read %s", files.Key)
-		c.hinted(key+".key", "chmod 600 "+files.Key)
+		c.hint("key_for_all", key+".key", "chmod 600 "+files.Key, "every user of the host can read %s", files.Key)
 	}
 	if chain == nil || private == nil {
 		return
@@ -256,7 +252,7 @@ func (c *check) cert(key string, files l7.CertFiles) {
 	case strings.Contains(err.Error(), "private key"), strings.Contains(err.Error(), "key input"):
 		c.say("bad_key", key+".key", "", "%s holds no private key as PEM", files.Key)
 	default:
-		c.say("bad_certificate", key+".cert", "", "%s holds no certificate as PEM: %v", files.Cert, strings.TrimPrefix(err.Error(), "tls: "))
+		c.say("bad_certificate", key+".cert", "", "%s holds no certificate as PEM", files.Cert)
 	}
 }
 

@@ -139,13 +139,20 @@ func (d *decoder) string(w where, n *node, v reflect.Value) {
 		d.say(w, n, "not_text", strconv.Quote(n.text), "%s is a boolean, not text", n.text)
 	case n.plain && number.MatchString(n.text) && !numbersToo[w.pattern]:
 		d.say(w, n, "not_text", strconv.Quote(n.text), "%s is a number, not text", n.text)
+	case n.text == "" && !emptyToo[w.last()]:
+		d.say(w, n, "empty_value", "", "is empty")
 	default:
 		v.SetString(d.expandable(w, n))
 	}
 }
 
-// numbersToo are lists of words and numbers.
-var numbersToo = map[string]bool{"frontends.*.routes[].retry.if[]": true}
+// numbersToo are lists of words and numbers, or of what looks like one when it is
+// mistyped.
+var numbersToo = map[string]bool{"frontends.*.routes[].retry.if[]": true, "frontends.*.bind[]": true}
+
+// emptyToo are keys whose values may be empty text: arguments, variables,
+// headers, pages.
+var emptyToo = map[string]bool{"exec": true, "command": true, "*": true, "body": true}
 
 func (d *decoder) boolean(w where, n *node) {
 	d.say(w, n, "yaml_boolean", "", "%s is a boolean in YAML 1.1 only", n.text)

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
@@ -76,7 +77,9 @@ func parse(text string) (root *node, err error) {
 			return nil, at(doc.Body, "directive", "a %% directive; the file is YAML 1.2 and needs none")
 		}
 		if i > 0 && doc.Body != nil {
-			return nil, at(doc.Body, "second_document", "a second document; a file is one")
+			w := at(doc.Body, "second_document", "a second document; a file is one")
+			w.column = 1
+			return nil, w
 		}
 	}
 	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
@@ -112,6 +115,9 @@ func syntax(err error) *wrong {
 	}
 	if errors.As(err, &e) {
 		w.what, w.place = e.GetMessage(), placeOf(e.GetToken())
+	}
+	if strings.Contains(w.what, "invalid key") {
+		w.code, w.what = "key_not_text", "a key is one word"
 	}
 	return w
 }

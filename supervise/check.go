@@ -151,7 +151,11 @@ func (r *Restart) check(m *backstay.Mistakes) {
 
 func (s *Service) checkStop(m *backstay.Mistakes) {
 	if SignalNumber(s.Stop.Signal) == 0 {
-		m.Unknown("bad_signal", "stop.signal", SignalNames, "%q is not a signal", s.Stop.Signal)
+		if full := "SIG" + strings.ToUpper(strings.TrimPrefix(s.Stop.Signal, "SIG")); SignalNumber(full) > 0 {
+			m.Say("bad_signal", "stop.signal", full, "%q is not how a signal is written", s.Stop.Signal)
+		} else {
+			m.Unknown("bad_signal", "stop.signal", SignalNames, "%q is not a signal", s.Stop.Signal)
+		}
 	}
 	if s.Stop.DrainLong < s.Stop.Drain {
 		m.Say("drain_order", "stop.drain_long", s.Stop.Drain.String(), "%s is shorter than drain, %s", s.Stop.DrainLong, s.Stop.Drain)
@@ -166,7 +170,7 @@ func (s *Service) checkStop(m *backstay.Mistakes) {
 // Check returns what is wrong with r by itself.
 func (r *Run) Check() []backstay.Mistake {
 	var m backstay.Mistakes
-	if len(r.Exec) == 0 {
+	if r.Exec == nil {
 		m.Say("missing_key", "exec", "", "is missing: what is to run")
 	} else {
 		m.Argv("exec", r.Exec)
