@@ -1,0 +1,286 @@
+// Package client speaks to the agent over its Unix socket. What it returns as an
+// error is a *backstay.Problem or an *api.Refusal.
+//
+// An agent that is restarting is waited for, up to [Options].Wait. What only
+// reads is asked again when the agent went away in the middle; what changes
+// something is sent once, and a lost answer is said to be lost. Streams go on
+// where they broke.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/api"
+)
+
+// Times of a client.
+const (
+	// defaultWait is how long an agent may take to come back: it takes 20–70 ms to
+	// start, and its back-off after some crashes in a row 100 ms to seconds.
+	defaultWait = 5 * time.Second
+	// resumeWait is the same for a stream that has begun: losing the end of a
+	// deploy costs more than waiting for it.
+	resumeWait = 30 * time.Second
+	// again is the pause between two tries.
+	again = 50 * time.Millisecond
+	// patience is how long nothing is said about waiting.
+	patience = 300 * time.Millisecond
+	// maxAnswer bounds what is read of an answer that is no stream.
+	maxAnswer = 64 << 20
+)
+
+// Options are how a client waits.
+type Options struct {
+	Wait    time.Duration // for the agent to answer; 0 is 5s
+	Waiting func()        // called once, when that takes longer than a moment; may be nil
+}
+
+// Client is a client of one agent. It may be used from many goroutines.
+type Client struct {
+	socket string
+	wait   time.Duration
+	told   func()
+	http   *http.Client
+}
+
+// New returns a client of the agent at socket. It connects with each call.
+func New(socket string, o Options) *Client {
+	c := &Client{socket: socket, wait: o.Wait, told: o.Waiting}
+	if c.wait == 0 {
+		c.wait = defaultWait
+	}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}
+	// A connection for each request: a kept one may lead to an agent that is gone.
+	c.http = &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	return c
+}
+
+// request is one call.
+type request struct {
+	method, path string
+	query        url.Values
+	body         []byte
+	kind         string // media type of body
+	ifMatch      string
+	wait         time.Duration
+}
+
+// get asks for something that only reads.
+func get[T any](ctx context.Context, c *Client, path string, query url.Values) (T, error) {
+	return call[T](ctx, c, request{method: http.MethodGet, path: path, query: query})
+}
+
+// post asks for a change; body nil sends none.
+func post[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
+	r := request{method: method, path: path}
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			var none T
+			return none, fmt.Errorf("encode request: %w", err)
+		}
+		r.body, r.kind = text, "application/json"
+	}
+	return call[T](ctx, c, r)
+}
+
+// call sends r and reads the whole answer.
+func call[T any](ctx context.Context, c *Client, r request) (T, error) {
+	var v T
+	until := time.Now().Add(c.wait)
+	for {
+		text, err := c.once(ctx, r)
+		if err == nil {
+			return v, decode(text, &v)
+		}
+		var lost *lostError
+		if ctx.Err() != nil || !errors.As(err, &lost) || r.method != http.MethodGet || time.Now().After(until) {
+			return v, problem(err)
+		}
+		if err := pause(ctx); err != nil {
+			return v, err
+		}
+	}
+}
+
+func decode(text []byte, v any) error {
+	if err := json.Unmarshal(text, v); err != nil {
+		return badAnswer(err)
+	}
+	return nil
+}
+
+func badAnswer(err error) error {
+	return &backstay.Problem{
+		Code: "bad_answer", What: "what answers at the socket is no agent that this program understands", Why: err.Error(),
+		Do: "compare backstay version with the agent's, and use the same",
+	}
+}
+
+// lostError says that the agent went away after it had been reached.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string { return e.err.Error() }
+
+// problem returns what a person is told about err.
+func problem(err error) error {
+	var lost *lostError
+	if errors.As(err, &lost) {
+		return &backstay.Problem{
+			Code: "agent_gone", What: "the agent went away in the middle of its answer", Why: lost.err.Error(),
+			Do: "look what came of it: backstay status",
+		}
+	}
+	return err
+}
+
+// once sends r and returns the text of a good answer.
+func (c *Client) once(ctx context.Context, r request) ([]byte, error) {
+	resp, err := c.open(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }() // only read
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, errors.Join(ctx.Err(), &lostError{err})
+	}
+	return text, nil
+}
+
+// open sends r, waiting for an agent that is not there yet, and returns its
+// answer if it is a good one.
+func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
+	w := c.newWait(r.wait)
+	for {
+		resp, err := c.send(ctx, r)
+		if err == nil {
+			return resp, nil
+		}
+		if !w.worth(err) {
+			return nil, err
+		}
+		if err := pause(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// wait is how long one call has waited for the agent.
+type wait struct {
+	began, until time.Time
+	told         func()
+}
+
+func (c *Client) newWait(d time.Duration) *wait {
+	if d == 0 {
+		d = c.wait
+	}
+	now := time.Now()
+	return &wait{began: now, until: now.Add(d), told: c.told}
+}
+
+// worth reports whether to try again after err, and says once that it waits.
+func (w *wait) worth(err error) bool {
+	var p *backstay.Problem
+	if !errors.As(err, &p) || p.Code != "no_agent" && p.Code != "starting" || time.Now().After(w.until) {
+		return false
+	}
+	if w.told != nil && time.Since(w.began) > patience {
+		w.told()
+		w.told = nil
+	}
+	return true
+}
+
+func pause(ctx context.Context) error {
+	t := time.NewTimer(again)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err() //nolint:wrapcheck // the caller's own
+	case <-t.C:
+		return nil
+	}
+}
+
+func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
+	to := url.URL{Scheme: "http", Host: "backstay", Path: r.path, RawQuery: r.query.Encode()}
+	req, err := http.NewRequestWithContext(ctx, r.method, to.String(), bytes.NewReader(r.body))
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	if r.kind != "" {
+		req.Header.Set("Content-Type", r.kind)
+	}
+	if r.ifMatch != "" {
+		req.Header.Set("If-Match", `"`+r.ifMatch+`"`)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.unsent(ctx, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer func() { _ = resp.Body.Close() }() // only read
+	return nil, refusal(resp)
+}
+
+// unsent returns why no answer came.
+func (c *Client) unsent(ctx context.Context, err error) error {
+	var op *net.OpError
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err() //nolint:wrapcheck // the caller's own
+	case errors.As(err, &op) && op.Op == "dial" && errors.Is(err, fs.ErrPermission):
+		return &backstay.Problem{
+			Code: "denied", What: "this user may not speak to the agent", Where: c.socket, Why: op.Err.Error(),
+			Do: "run the command as root, or as a member of the group that the socket belongs to",
+		}
+	case errors.As(err, &op) && op.Op == "dial":
+		return &backstay.Problem{
+			Code: "no_agent", What: "no agent answers", Where: c.socket, Why: op.Err.Error(),
+			Do: "start one with backstay up FILE, or say where it is with --run-dir",
+		}
+	default:
+		return &lostError{err}
+	}
+}
+
+// maxRefusal bounds what is read of an answer that is no good one.
+const maxRefusal = 1 << 20
+
+// refusal returns the problem that an answer is.
+func refusal(resp *http.Response) error {
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+	if err != nil {
+		return &lostError{err}
+	}
+	var r api.Refusal
+	if err := json.Unmarshal(text, &r); err != nil || r.Code == "" {
+		return badAnswer(fmt.Errorf("HTTP %s", resp.Status))
+	}
+	return plain(r)
+}
+
+// plain returns r as the simplest error that it is.
+func plain(r api.Refusal) error {
+	if len(r.Mistakes) == 0 && r.Text == "" {
+		return &r.Problem
+	}
+	return &r
+}
