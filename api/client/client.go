@@ -40,8 +40,9 @@ const (
 	maxAnswer = 64 << 20
 )
 
-// Options are how a client waits.
+// Options are where the agent is and how a client waits.
 type Options struct {
+	Socket  string
 	Wait    time.Duration // for the agent to answer; 0 is 5s
 	Waiting func()        // called once, when that takes longer than a moment; may be nil
 }
@@ -54,14 +55,14 @@ type Client struct {
 	http   *http.Client
 }
 
-// New returns a client of the agent at socket. It connects with each call.
-func New(socket string, o Options) *Client {
-	c := &Client{socket: socket, wait: o.Wait, told: o.Waiting}
+// New returns a client of the agent at o.Socket. It connects with each call.
+func New(o Options) *Client {
+	c := &Client{socket: o.Socket, wait: o.Wait, told: o.Waiting}
 	if c.wait == 0 {
 		c.wait = defaultWait
 	}
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		return (&net.Dialer{}).DialContext(ctx, "unix", o.Socket)
 	}
 	// A connection for each request: a kept one may lead to an agent that is gone.
 	c.http = &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
