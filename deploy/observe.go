@@ -1,0 +1,163 @@
+package deploy
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/backstay/backstay"
+)
+
+// observe takes what has become of the instances of the new release since the
+// last plan. With judge, one that failed inside min_ready is dealt with; it
+// may send the deploy back.
+func (p *planner) observe(judge bool) {
+	p.forget()
+	for k := range p.here {
+		i := &p.here[k]
+		if i.ID == "" || i.leaving {
+			continue
+		}
+		m := p.remember(i.ID)
+		if m.Gone { // decided before, perhaps by an agent that is dead
+			p.stop(i, "replaced")
+			continue
+		}
+		failure := p.follow(m, i.Instance)
+		i.good = i.serves && m.Good
+		if failure == "" || !judge || p.d.From == 0 {
+			continue
+		}
+		if p.fail(m, i, failure); p.d.State != Rolling && p.d.State != Finishing {
+			return
+		}
+	}
+}
+
+// forget drops members whose instances are gone.
+func (p *planner) forget() {
+	p.d.Members = slices.DeleteFunc(p.d.Members, func(m Member) bool {
+		return !slices.ContainsFunc(p.Instances, func(i backstay.Instance) bool { return i.ID == m.ID })
+	})
+}
+
+func (p *planner) remember(id string) *Member {
+	for k := range p.d.Members {
+		if p.d.Members[k].ID == id {
+			return &p.d.Members[k]
+		}
+	}
+	p.d.Members = append(p.d.Members, Member{ID: id})
+	return &p.d.Members[len(p.d.Members)-1]
+}
+
+// follow brings m up to date and returns how i failed inside min_ready, if it
+// did since the last time.
+func (p *planner) follow(m *Member, i backstay.Instance) (failure string) {
+	dead, ready := ended(i), time.Time{}
+	if i.Ready {
+		ready = i.ReadySince
+	}
+	died, unready := dead > m.Dead, !m.Ready.IsZero() && !ready.Equal(m.Ready)
+	was := *m
+	m.Dead, m.Ready = max(m.Dead, dead), ready
+	switch {
+	case m.Good: // its life is supervise's business now
+	case i.State == backstay.Completed, i.Ready && !p.Now.Before(ready.Add(p.Config.MinReady.Std())):
+		m.Good = true
+		p.d.Goods++
+		p.d.Flakes = 0
+		p.d.Deadline = time.Time{}
+		p.say(goodLine(i, p.Config.MinReady.Std()))
+	case died:
+		return deathLine(i, was)
+	case unready:
+		return unreadyLine(i, was, p.Now)
+	}
+	return ""
+}
+
+// ended returns how many runs of i have ended, as far as one can tell.
+func ended(i backstay.Instance) int {
+	switch i.State {
+	case backstay.Crashed, backstay.Backoff, backstay.Failed:
+		return max(i.Starts, 1)
+	default:
+		return max(i.Starts-1, 0)
+	}
+}
+
+// fail judges the failure of i: back at once if none was ever good, else one
+// more try.
+func (p *planner) fail(m *Member, i *inst, failure string) {
+	never := p.d.Goods == 0 && !p.d.Proven
+	if !never && p.d.Flakes < p.Config.Retries {
+		p.d.Flakes++
+		m.Gone = true
+		p.say(failure + "; replaced")
+		p.stop(i, "replaced: "+failure)
+		return
+	}
+	reason := failure + "; no instance of " + p.d.name(p.d.To) + " was ever good"
+	if !never {
+		reason = failure + "; " + plural(p.d.Flakes, "replacement") + " in this step before it"
+	}
+	p.give(reason, lastLog(i.Instance))
+}
+
+// give ends the way forward, as on_failure says.
+func (p *planner) give(reason string, log []string) {
+	p.d.LastLog = log
+	switch {
+	case p.d.From == 0:
+		p.become(Stuck, reason)
+	case p.Config.OnFailure == "pause":
+		p.become(Paused, reason)
+	default:
+		p.goBack(reason)
+	}
+}
+
+// goBack begins the rollback to where the deploy came from.
+func (p *planner) goBack(reason string) {
+	if p.d.NoWay != "" {
+		p.become(Stuck, reason+"; "+p.d.NoWay)
+		return
+	}
+	p.d.Undone = true
+	p.d.turn(p.Now, reason, p.Instances)
+	p.steps = append(p.steps, Step{Do: Emit, Text: p.d.headline(p.Now)})
+	p.split(p.dest())
+}
+
+// turn sends d back to where it came from. Traffic moves at once if something
+// there serves.
+func (d *Deploy) turn(now time.Time, reason string, instances []backstay.Instance) {
+	d.Away = nil
+	d.Swap = false
+	from := backstay.ReleaseID(d.Service, d.From)
+	for _, i := range instances {
+		old := i.Release == from && (d.Kind != Restart || slices.Contains(d.Before, i.ID))
+		d.Swap = d.Swap || old && serves(i)
+		if !old {
+			d.Away = append(d.Away, i.ID)
+		}
+	}
+	d.State, d.Since, d.Reason, d.Deadline, d.Served, d.Waits = RollingBack, now, reason, time.Time{}, 0, ""
+	d.say(now, d.headline(now))
+}
+
+// maxLog bounds the log lines kept with a reason.
+const maxLog = 20
+
+func lastLog(i backstay.Instance) []string {
+	lines := i.LastLog
+	if over := len(lines) - maxLog; over > 0 {
+		lines = lines[over:]
+	}
+	kept := make([]string, 0, len(lines))
+	for _, l := range lines {
+		kept = append(kept, strings.ToValidUTF8(l, "?"))
+	}
+	return kept
+}
