@@ -55,14 +55,18 @@ var requestCodes = []Code{
 var thingCodes = []Code{
 	{"not_found", http.StatusNotFound, backstay.ExitNotFound, "there is nothing of that name"},
 	{"ambiguous", http.StatusConflict, backstay.ExitUsage, "several things have that name or beginning"},
-	{"wrong_kind", http.StatusUnprocessableEntity, backstay.ExitUsage, "the thing is of a kind that this cannot be done to"},
+	{"not_for_instances", http.StatusUnprocessableEntity, backstay.ExitUsage, "this is done to a service and not to one instance"},
+	{"instance_stopping", http.StatusConflict, backstay.ExitFailed, "the instance is on its way out"},
 	{"starting", http.StatusServiceUnavailable, backstay.ExitFailed, "the agent has just started and does not know yet"},
 	{"no_config", http.StatusConflict, backstay.ExitFailed, "no file has ever been applied"},
-	{"config_changed", http.StatusPreconditionFailed, backstay.ExitRefused, "another file is in force than If-Match says"},
+	{"changed_meanwhile", http.StatusPreconditionFailed, backstay.ExitRefused, "another file is in force than If-Match says"},
 	{"not_running", http.StatusConflict, backstay.ExitFailed, "the instance does not run"},
 	{"stopped", http.StatusConflict, backstay.ExitRefused, "the service is stopped on purpose"},
 	{"down", http.StatusConflict, backstay.ExitRefused, "everything is stopped on purpose"},
-	{"not_scalable", http.StatusConflict, backstay.ExitRefused, "a fixed port lets one instance run"},
+	{"bad_replicas", http.StatusUnprocessableEntity, backstay.ExitRefused, "the service cannot have that many instances: a fixed port lets one run"},
+	{"bind_failed", http.StatusConflict, backstay.ExitFailed, "an address cannot be bound"},
+	{"ports_exhausted", http.StatusConflict, backstay.ExitFailed, "no free port is left for an instance"},
+	{"secret_unreadable", http.StatusUnprocessableEntity, backstay.ExitFailed, "the source of a secret cannot be read"},
 	{"no_proxy", http.StatusServiceUnavailable, backstay.ExitDegraded, "no proxy answers, so nothing can be acknowledged"},
 	{"not_acknowledged", http.StatusGatewayTimeout, backstay.ExitTimeout, "a proxy did not acknowledge in time"},
 	{"keeper_gone", http.StatusServiceUnavailable, backstay.ExitFailed, "the keeper does not answer; a new one is being started"},
@@ -92,7 +96,7 @@ var deployCodes = []Code{
 // their own, which only occur inside an invalid_file.
 var fileCodes = []Code{
 	{"invalid_file", http.StatusUnprocessableEntity, backstay.ExitUsage, "the file has mistakes; nothing was changed"},
-	{"unreadable_file", http.StatusUnprocessableEntity, backstay.ExitUsage, "the file cannot be read"},
+	{"file_unreadable", http.StatusUnprocessableEntity, backstay.ExitUsage, "the file cannot be read"},
 	{"refused_by_part", http.StatusConflict, backstay.ExitFailed, "a part could not take the file, and all went back to the one before"},
 }
 
@@ -106,6 +110,7 @@ var commandCodes = []Code{
 	{"missing_argument", http.StatusBadRequest, backstay.ExitUsage, "the command needs one more argument"},
 	{"extra_argument", http.StatusBadRequest, backstay.ExitUsage, "the command takes fewer arguments"},
 	{"bad_argument", http.StatusBadRequest, backstay.ExitUsage, "an argument does not do"},
+	{"already_running", http.StatusConflict, backstay.ExitRefused, "a backstay has these directories already"},
 	{"no_agent", http.StatusServiceUnavailable, backstay.ExitFailed, "no agent answers at the socket"},
 	{"agent_gone", http.StatusServiceUnavailable, backstay.ExitFailed, "the agent went away in the middle of an answer"},
 	{"bad_answer", http.StatusBadGateway, backstay.ExitFailed, "what answers at the socket is no agent of this version"},
