@@ -168,3 +168,12 @@ func stopped(ctx context.Context, err error) error {
 	}
 	return short(err)
 }
+
+// Files wraps the descriptors that came in oob, the control messages beside a
+// datagram. The caller owns them all.
+func Files(oob []byte) (files []*os.File) {
+	for _, fd := range rights(oob) {
+		files = append(files, os.NewFile(uintptr(fd), "passed"))
+	}
+	return files
+}
