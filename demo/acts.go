@@ -1,0 +1,359 @@
+package demo
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/api"
+)
+
+// act is one thing that is done to the stage, and what was promised about it.
+type act struct {
+	title   string
+	do      func(context.Context, *evening) error
+	judge   func(*evening, Tally) (broken []string)
+	visitor bool
+}
+
+// evening is one act while it is played.
+type evening struct {
+	*director
+
+	act    Act
+	before api.Status
+	began  time.Time
+	killed time.Time // when the blow fell
+	open   int       // connections then
+	logs   map[string]string
+}
+
+func acts() []act {
+	return []act{
+		{title: "kill -9 an instance", do: killInstance, judge: nothingFailed},
+		{title: "freeze an instance (SIGSTOP)", do: freezeInstance, judge: nothingFailed},
+		{title: "kill -9 the agent", do: killRoles("agent"), judge: nothingFailed},
+		{title: "kill -9 the keeper", do: killRoles("keeper"), judge: nothingLost},
+		{title: "kill -9 agent, keeper and an instance", do: killAll, judge: nothingLost},
+		{title: "kill -9 the proxy", do: killRoles("proxy"), judge: nothingRefused},
+		{title: "apply a broken file", do: applyBroken, judge: nothingFailed},
+		{title: "deploy shop --version v2", do: deployGood, judge: nothingFailed},
+		{title: "deploy shop --version v3 (dies young)", do: deployBad, judge: nothingFailed},
+		{title: "your turn", do: yourTurn, visitor: true},
+	}
+}
+
+func nothingFailed(_ *evening, t Tally) (broken []string) {
+	if t.Failed > 0 {
+		broken = append(broken, fmt.Sprintf("%d requests failed, promised 0; the first: %s", t.Failed, t.Failures[0].What))
+	}
+	if t.Sent == 0 {
+		broken = append(broken, "nothing was sent")
+	}
+	return broken
+}
+
+// nothingLost adds that every line the instances have printed is in their logs.
+func nothingLost(e *evening, t Tally) []string {
+	broken := nothingFailed(e, t)
+	lost, lines, err := e.lostLines()
+	switch {
+	case err != nil:
+		broken = append(broken, "logs not read: "+err.Error())
+	case lost > 0:
+		broken = append(broken, fmt.Sprintf("%d of %d log lines lost", lost, lines))
+	default:
+		e.act.Detail = append(e.act.Detail, fmt.Sprintf("%d log lines, 0 lost", lines))
+	}
+	return broken
+}
+
+// nothingRefused is the promise about the proxy: what is in flight in it dies
+// with it, and nothing else does.
+func nothingRefused(e *evening, t Tally) (broken []string) {
+	e.act.Promised = e.open
+	if t.Refused > 0 {
+		broken = append(broken, fmt.Sprintf("%d connections refused, promised 0", t.Refused))
+	}
+	if t.Failed > e.open {
+		broken = append(broken, fmt.Sprintf("%d requests failed, %d connections were open", t.Failed, e.open))
+	}
+	for _, f := range t.Failures {
+		if f.Opened > e.killed.UnixNano() {
+			broken = append(broken, "a request failed on a connection opened after the kill: "+f.What)
+			break
+		}
+	}
+	e.act.Detail = append(e.act.Detail, fmt.Sprintf("%d refused; %d connections were open: promise <= %d", t.Refused, e.open, e.open))
+	return broken
+}
+
+// look is how often the state is looked at while an act heals.
+const look = 10 * time.Millisecond
+
+// heals waits until every instance is ready and every role runs, as other
+// processes than those that were struck.
+func (e *evening) heals(ctx context.Context, struck ...int) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, healWithin)
+	defer cancel()
+	for {
+		s, err := e.status(ctx)
+		if err != nil {
+			return 0, fmt.Errorf("not whole after %v: %w", healWithin, err)
+		}
+		if whole(s, struck) {
+			return time.Since(e.killed), nil
+		}
+		wait(ctx, look)
+	}
+}
+
+// healWithin only guards against a demonstration that hangs.
+const healWithin = 30 * time.Second
+
+func whole(s api.Status, struck []int) bool {
+	roles := 0
+	for _, r := range s.Roles {
+		if !r.Running || contains(struck, r.PID) {
+			return false
+		}
+		roles++
+	}
+	n := 0
+	for _, service := range s.Services {
+		for _, i := range service.Instances {
+			if i.State != backstay.Running || !i.Ready || i.Drained || i.PID == 0 || contains(struck, i.PID) {
+				return false
+			}
+			n++
+		}
+	}
+	return n == 3 && roles == 3
+}
+
+func contains(pids []int, pid int) bool {
+	for _, p := range pids {
+		if p == pid {
+			return true
+		}
+	}
+	return false
+}
+
+// strike does the blow and remembers when.
+func (e *evening) strike(blow func() error) error {
+	t, err := e.load.take()
+	if err != nil {
+		return err
+	}
+	e.open, e.killed = t.Open, time.Now()
+	return blow()
+}
+
+func (e *evening) instances() []api.Instance { return e.before.Services[0].Instances }
+
+func (e *evening) role(name string) int {
+	for _, r := range e.before.Roles {
+		if r.Name == name {
+			return r.PID
+		}
+	}
+	return 0
+}
+
+func killInstance(ctx context.Context, e *evening) error {
+	i := e.instances()[0]
+	e.act.Title = fmt.Sprintf("kill -9 %s (pid %d)", i.ID, i.PID)
+	if err := e.strike(func() error { return kill(i.PID) }); err != nil {
+		return err
+	}
+	took, err := e.heals(ctx, i.PID)
+	if err != nil {
+		return err
+	}
+	e.act.Healed = took
+	now, err := e.status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, j := range now.Services[0].Instances {
+		if j.ID == i.ID {
+			e.detail("back as pid %d: exec after %s, ready after %s; its last run: %s", j.PID, ms(j.Started.Sub(e.killed)), ms(took), j.Last)
+		}
+	}
+	return nil
+}
+
+func (e *evening) detail(format string, args ...any) {
+	e.act.Detail = append(e.act.Detail, fmt.Sprintf(format, args...))
+}
+
+func freezeInstance(ctx context.Context, e *evening) error {
+	i := e.instances()[1]
+	e.act.Title = "freeze " + i.ID + " (SIGSTOP)"
+	if err := e.strike(func() error { return freeze(i.PID) }); err != nil {
+		return err
+	}
+	out, err := e.leaves(ctx, i.ID)
+	if err != nil {
+		return err
+	}
+	took, err := e.heals(ctx, i.PID)
+	e.act.Healed = took
+	e.detail("out of traffic after %s, replaced after %s", ms(out), ms(took))
+	return err
+}
+
+// leaves waits until an instance takes no traffic any more.
+func (e *evening) leaves(ctx context.Context, id string) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, healWithin)
+	defer cancel()
+	for {
+		s, err := e.status(ctx)
+		if err != nil {
+			return 0, fmt.Errorf("%s still takes traffic: %w", id, err)
+		}
+		for _, i := range s.Services[0].Instances {
+			if i.ID == id && !i.Ready {
+				return time.Since(e.killed), nil
+			}
+		}
+		wait(ctx, look)
+	}
+}
+
+func killRoles(name string) func(context.Context, *evening) error {
+	return func(ctx context.Context, e *evening) error {
+		pid := e.role(name)
+		e.act.Title = fmt.Sprintf("kill -9 the %s (pid %d)", name, pid)
+		if err := e.strike(func() error { return kill(pid) }); err != nil {
+			return err
+		}
+		took, err := e.heals(ctx, pid)
+		e.act.Healed = took
+		if err == nil {
+			err = e.samePIDs(ctx)
+		}
+		return err
+	}
+}
+
+// samePIDs checks that nobody but what was struck is another process.
+func (e *evening) samePIDs(ctx context.Context) error {
+	now, err := e.status(ctx)
+	if err != nil {
+		return err
+	}
+	for n, i := range now.Services[0].Instances {
+		if was := e.instances()[n]; was.PID != i.PID {
+			e.act.Broken = append(e.act.Broken, fmt.Sprintf("%s was pid %d and is pid %d", i.ID, was.PID, i.PID))
+		}
+	}
+	e.detail("%d instances went on as the same processes", len(now.Services[0].Instances))
+	return nil
+}
+
+func killAll(ctx context.Context, e *evening) error {
+	i := e.instances()[2]
+	pids := []int{e.role("agent"), e.role("keeper"), i.PID}
+	e.act.Title = "kill -9 agent, keeper and " + i.ID
+	if err := e.strike(func() error { return kill(pids...) }); err != nil {
+		return err
+	}
+	took, err := e.heals(ctx, pids...)
+	e.act.Healed = took
+	return err
+}
+
+func applyBroken(ctx context.Context, e *evening) error {
+	e.killed = time.Now()
+	out, status, err := e.stage.command(ctx, "apply", e.stage.broken)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(out) {
+		e.detail("%s", strings.TrimRight(line, "\n"))
+	}
+	if status != int(backstay.ExitUsage) {
+		e.act.Broken = append(e.act.Broken, fmt.Sprintf("apply ended with %d, promised %d", status, backstay.ExitUsage))
+	}
+	now, err := e.status(ctx)
+	if err != nil {
+		return err
+	}
+	if now.Config.Digest != e.before.Config.Digest {
+		e.act.Broken = append(e.act.Broken, "another file is in force")
+	}
+	return e.samePIDs(ctx)
+}
+
+func deployGood(ctx context.Context, e *evening) error {
+	return e.deploy(ctx, "v2", backstay.ExitOK, "v2")
+}
+
+func deployBad(ctx context.Context, e *evening) error {
+	return e.deploy(ctx, "v3", backstay.ExitRolledBack, "v2")
+}
+
+// deploy runs the command and checks how it ended and who answers then.
+func (e *evening) deploy(ctx context.Context, version string, want backstay.ExitCode, after string) error {
+	e.killed = time.Now()
+	out, status, err := e.stage.command(ctx, "deploy", "shop", "--version", version)
+	if err != nil {
+		return err
+	}
+	e.act.Healed = time.Since(e.killed)
+	for line := range strings.Lines(out) {
+		e.detail("%s", strings.TrimRight(line, "\n"))
+	}
+	if status != int(want) {
+		e.act.Broken = append(e.act.Broken, fmt.Sprintf("deploy ended with %d, promised %d", status, want))
+	}
+	if _, err := e.heals(ctx); err != nil {
+		return err
+	}
+	now, err := e.status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range now.Services[0].Instances {
+		if release := now.Services[0].Version; release != after {
+			e.act.Broken = append(e.act.Broken, fmt.Sprintf("%s runs %s, promised %s", i.ID, release, after))
+		}
+	}
+	return nil
+}
+
+// turnFor is how long the stage is the visitor's.
+const turnFor = 30 * time.Second
+
+// yourTurn shows what there is to kill and watches.
+func yourTurn(ctx context.Context, e *evening) error {
+	e.killed = time.Now()
+	pids := []string{}
+	for _, r := range e.before.Roles {
+		pids = append(pids, fmt.Sprintf("%s %d", r.Name, r.PID))
+	}
+	for _, i := range e.instances() {
+		pids = append(pids, fmt.Sprintf("%s %d", i.ID, i.PID))
+	}
+	e.say("%2d your turn, %s: kill -9 what you like, curl http://%s (Enter ends)", e.act.Number, turnFor, e.stage.address())
+	e.say("     %s", strings.Join(pids, " · "))
+	ended := make(chan struct{})
+	go func() { // ends with the process, if nobody presses a key
+		_, _ = bufio.NewReader(e.In).ReadString('\n')
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(turnFor):
+	case <-ctx.Done():
+	}
+	e.killed = time.Now()
+	took, err := e.heals(ctx)
+	e.act.Healed = took
+	return err
+}
