@@ -14,14 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/backstay/backstay/host/sock"
 	"github.com/backstay/backstay/internal/keeperwire"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // peer is the keeper's end of a connection, played by a test.
 type peer struct {
