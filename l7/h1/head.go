@@ -207,3 +207,15 @@ func (h *head) Get(lower string) ([]byte, bool) {
 	}
 	return nil, false
 }
+
+// HasField says whether there is a field of a name (given in lower case), and,
+// with a value other than "", whether one of them has it.
+func (h *head) HasField(lower, value string) bool {
+	for i := range h.fields {
+		f := &h.fields[i]
+		if same(h.view(f.name), lower) && (value == "" || string(h.view(f.value)) == value) {
+			return true
+		}
+	}
+	return false
+}
