@@ -34,11 +34,11 @@ func Ask(ctx context.Context, p backstay.Probe, target Target) Result {
 
 // AskWith is [Ask] that runs the commands of exec probes by run.
 func AskWith(ctx context.Context, p backstay.Probe, target Target, run Runner) Result {
-	if p.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, p.Timeout.Std())
-		defer cancel()
+	if p.Timeout <= 0 {
+		p.Timeout = backstay.Duration(time.Second)
 	}
+	ctx, cancel := context.WithTimeout(ctx, p.Timeout.Std())
+	defer cancel()
 	r := ask(ctx, p, target, run)
 	r.Output, r.At = Line(r.Output), time.Now()
 	if !r.Good && errors.Is(ctx.Err(), context.Canceled) {

@@ -59,12 +59,16 @@ func (s *Schedule) Hurry(now time.Time) {
 	}
 }
 
+// leastPeriod is the shortest time between two questions, whatever p says.
+const leastPeriod = 10 * time.Millisecond
+
 // Every returns how often p is asked.
 func Every(p backstay.Probe, eager bool) time.Duration {
+	every := max(p.Period.Std(), leastPeriod)
 	if eager {
-		return min(p.Period.Std(), Eager)
+		return min(every, Eager)
 	}
-	return p.Period.Std()
+	return every
 }
 
 // Stale reports whether an answer that took from asked to now says more about

@@ -40,10 +40,9 @@ func (s step) String() string { return stepNames[s] }
 //	 backoff, failed ◄── crashed ◄───────────────────────┘
 //	                         └──► completed, stopped (its policy)
 type machine struct {
-	id      string
-	meta    meta
-	stop    Stop
-	depends map[string]Condition
+	id   string
+	meta meta
+	conf Service // as the file said last
 
 	state   backstay.InstanceState
 	since   time.Time // of state
@@ -79,7 +78,8 @@ type machine struct {
 	open     [2]bool   // drains that have not answered: short, long
 	forced   bool      // a bound was reached on the way out
 
-	noted note // as last written
+	turn  *turn // in the fleet's queue
+	noted note  // as last written
 	out   []effect
 }
 

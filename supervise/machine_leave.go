@@ -55,7 +55,7 @@ func (m *machine) withdrawn(now time.Time, chain, acks int, refused string) {
 		m.drain(now)
 	default: // by hand: nothing follows, and nothing is cut off
 		m.open[0] = true
-		m.emit(effect{do: doDrain, within: m.stop.Drain.Std(), chain: m.chain})
+		m.emit(effect{do: doDrain, within: m.conf.Stop.Drain.Std(), chain: m.chain})
 	}
 }
 
@@ -64,8 +64,8 @@ func (m *machine) withdrawn(now time.Time, chain, acks int, refused string) {
 func (m *machine) drain(now time.Time) {
 	gone := max(0, now.Sub(m.leaveAt))
 	m.open = [2]bool{true, true}
-	m.emit(effect{do: doDrain, within: max(0, m.stop.Drain.Std()-gone), chain: m.chain})
-	m.emit(effect{do: doDrain, within: max(0, m.stop.DrainLong.Std()-gone), long: true, chain: m.chain})
+	m.emit(effect{do: doDrain, within: max(0, m.conf.Stop.Drain.Std()-gone), chain: m.chain})
+	m.emit(effect{do: doDrain, within: max(0, m.conf.Stop.DrainLong.Std()-gone), long: true, chain: m.chain})
 }
 
 // emptied takes that nothing is in flight, or that the time for it is up.
@@ -97,9 +97,9 @@ func (m *machine) emptied(now time.Time, chain int, long bool, refused string) {
 
 func (m *machine) unfinished(long bool) string {
 	if long {
-		return "upgraded connections still open after " + m.stop.DrainLong.String()
+		return "upgraded connections still open after " + m.conf.Stop.DrainLong.String()
 	}
-	return "requests still in flight after " + m.stop.Drain.String()
+	return "requests still in flight after " + m.conf.Stop.Drain.String()
 }
 
 func (m *machine) force(why string) {

@@ -210,7 +210,7 @@ func (m *machine) badAnswer() string {
 // configure takes what the file says now about a service. What a probe that has
 // not changed has found stays found; a new readiness probe begins with what is.
 func (m *machine) configure(now time.Time, s Service, phase float64) {
-	m.stop, m.depends, m.known = s.Stop, s.DependsOn, true
+	m.conf, m.known = s, true
 	for i, conf := range [3]*backstay.Probe{s.Probes.Startup, s.Probes.Readiness, s.Probes.Liveness} {
 		m.setProbe(now, i, conf)
 	}
