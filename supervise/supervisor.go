@@ -61,7 +61,6 @@ func (s *Supervisor) Run(ctx context.Context, ready func()) error {
 	s.ctx = ctx
 	defer s.begun.Wait()
 	s.resume()
-	ready()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -71,6 +70,7 @@ func (s *Supervisor) Run(ctx context.Context, ready func()) error {
 		}
 		s.fleet.tick(now)
 		s.work(now)
+		ready() // what was adopted before is there now: nobody may take it for missing
 		if at := s.fleet.due(); !at.IsZero() {
 			timer.Reset(time.Until(at))
 		}
