@@ -22,6 +22,7 @@ type File struct {
 	name     string
 	text     []byte
 	warnings []Found
+	at       map[string]place // where each key stands
 }
 
 // Service is what the file says about one service: the keys of every room that
@@ -97,6 +98,10 @@ func ParseIn(env Env, name string, text []byte) (*File, error) {
 	}
 	if len(d.found) > 0 {
 		return nil, newError(name, text, d.found)
+	}
+	f.at = make(map[string]place, len(d.at))
+	for key, s := range d.at {
+		f.at[key] = s.key
 	}
 	f.warnings = newError(name, text, warnings).Found
 	return &f, nil

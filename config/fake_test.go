@@ -28,7 +28,7 @@ func newFake(uid int) *fake {
 		files: os.DirFS("testdata/host"),
 		modes: map[string]fs.FileMode{
 			"/etc/tls/shop.key": 0o600, "/etc/tls/other.key": 0o600, "/etc/tls/open.key": 0o644, "/etc/tls/old.key": 0o600,
-			"/usr/bin/notes": 0o644, "/srv/shop": fs.ModeDir | 0o755,
+			"/usr/bin/notes": 0o644, "/etc/tls/future.key": 0o600,
 		},
 		gone: map[string]error{"/etc/shop/locked": fs.ErrPermission, "/etc/shop/torn": fmt.Errorf("read /etc/shop/torn: %w", errIO)},
 	}

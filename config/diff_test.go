@@ -1,0 +1,64 @@
+package config_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/backstay/backstay/config"
+)
+
+// TestPlanSaysWhatChangesAndWhatRequestsNotice compares with the plan.txt beside
+// each pair of files.
+func TestPlanSaysWhatChangesAndWhatRequestsNotice(t *testing.T) {
+	dirs, err := filepath.Glob("testdata/plan/*")
+	if err != nil || len(dirs) < 20 {
+		t.Fatalf("%d plans, %v", len(dirs), err)
+	}
+	for _, dir := range dirs {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			changes := config.Diff(loadIfThere(t, dir+"/old.yaml"), load(t, dir+"/new.yaml"))
+			var b strings.Builder
+			for _, c := range changes {
+				fmt.Fprintf(&b, "%s\n    %s %s, service %q\n", c, c.Where, c.Key, c.Service)
+			}
+			for _, n := range config.Notes(changes) {
+				fmt.Fprintf(&b, "note: %s\n", n)
+			}
+			golden(t, dir+"/plan.txt", b.String())
+		})
+	}
+}
+
+func loadIfThere(t *testing.T, name string) *config.File {
+	t.Helper()
+	if _, err := os.Stat(name); err != nil {
+		return nil
+	}
+	return load(t, name)
+}
+
+// TestNothingDiffersFromItself, whatever is in the file.
+func TestNothingDiffersFromItself(t *testing.T) {
+	for _, name := range corpus(t, "*.good.yaml", 12) {
+		if changes := config.Diff(load(t, name), load(t, name)); len(changes) > 0 {
+			t.Errorf("%s: %v", name, changes)
+		}
+	}
+}
+
+// TestEveryDifferenceIsTold: what is added by one diff is taken out by the
+// opposite one, key by key.
+func TestEveryDifferenceIsTold(t *testing.T) {
+	files := corpus(t, "*.good.yaml", 12)
+	for _, a := range files {
+		for _, b := range files {
+			there, back := config.Diff(load(t, a), load(t, b)), config.Diff(load(t, b), load(t, a))
+			if (config.Dump(load(t, a)) == config.Dump(load(t, b))) != (len(there) == 0) || len(there) != len(back) {
+				t.Errorf("%s, %s: %d changes there, %d back", a, b, len(there), len(back))
+			}
+		}
+	}
+}
