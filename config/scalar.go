@@ -180,6 +180,8 @@ var onlyTrue = map[string]bool{"tcp": true, "redis": true, "postgres": true}
 func (d *decoder) int(w where, n *node, v reflect.Value) {
 	i, err := strconv.ParseInt(n.text, 10, 64)
 	switch {
+	case err != nil && language.takes(w.pattern, n.text):
+		d.later(w.key, n.at, n.text)
 	case !n.plain && err == nil:
 		d.say(w, n, "not_a_number", n.text, "%q is text, not a number", n.text)
 	case err != nil || strings.HasPrefix(n.text, "+") || n.text != strconv.FormatInt(i, 10):

@@ -11,16 +11,6 @@ import (
 	"github.com/backstay/backstay"
 )
 
-// SignalNames are the signals a file may name, by number less one.
-var SignalNames = []string{
-	"SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1", "SIGSEGV",
-	"SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN",
-	"SIGTTOU", "SIGURG", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO", "SIGPWR", "SIGSYS",
-}
-
-// SignalNumber returns the number of the signal called name on Linux, or 0.
-func SignalNumber(name string) int { return slices.Index(SignalNames, name) + 1 }
-
 // RlimitNames are the limits a file may name, by number of setrlimit(2).
 var RlimitNames = []string{
 	"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks", "sigpending", "msgqueue",
@@ -150,13 +140,7 @@ func (r *Restart) check(m *backstay.Mistakes) {
 }
 
 func (s *Service) checkStop(m *backstay.Mistakes) {
-	if SignalNumber(s.Stop.Signal) == 0 {
-		if full := "SIG" + strings.ToUpper(strings.TrimPrefix(s.Stop.Signal, "SIG")); SignalNumber(full) > 0 {
-			m.Say("bad_signal", "stop.signal", full, "%q is not how a signal is written", s.Stop.Signal)
-		} else {
-			m.Unknown("bad_signal", "stop.signal", SignalNames, "%q is not a signal", s.Stop.Signal)
-		}
-	}
+	checkSignal(m, s.Stop.Signal)
 	if s.Stop.DrainLong < s.Stop.Drain {
 		m.Say("drain_order", "stop.drain_long", s.Stop.Drain.String(), "%s is shorter than drain, %s", s.Stop.DrainLong, s.Stop.Drain)
 	}
@@ -165,6 +149,22 @@ func (s *Service) checkStop(m *backstay.Mistakes) {
 	}
 	m.Within("logs.max_files", s.Logs.MaxFiles, 1, mostLogFiles)
 	m.OneOf("logs.on_full", s.Logs.OnFull, "block", "drop")
+}
+
+func checkSignal(m *backstay.Mistakes, name string) {
+	if _, ok := backstay.SignalNumber(name); ok {
+		return
+	}
+	full := "SIG" + strings.TrimPrefix(strings.ToUpper(name), "SIG")
+	if _, ok := backstay.SignalNumber(full); ok {
+		m.Say("bad_signal", "stop.signal", full, "%q is not how a signal is written", name)
+		return
+	}
+	var known []string
+	for n := 1; n <= 31; n++ { // the real-time ones are numbered
+		known = append(known, backstay.SignalName(n))
+	}
+	m.Unknown("bad_signal", "stop.signal", known, "%q is not a signal", name)
 }
 
 // Check returns what is wrong with r by itself.
