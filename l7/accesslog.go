@@ -1,0 +1,322 @@
+package l7
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+)
+
+// Bounds of access logs. Traffic never waits for one.
+const (
+	// logQueue lines wait for the disk: a fifth of a second of a busy proxy.
+	logQueue = 4096
+	// logLine is the longest line; its target and agent are cut before.
+	logLine  = 4 << 10
+	logField = 1 << 10
+	// logLook is how often a log asks whether its file was moved away.
+	logLook = time.Second
+	// logBatch is how much is written at once.
+	logBatch = 64 << 10
+)
+
+var logLines = bufferPool(logLine)
+
+// accessLog is a file that lines go to. It lives as long as snapshots name it.
+type accessLog struct {
+	path             string
+	queue            chan *[]byte
+	written, dropped atomic.Uint64
+	because          atomic.Pointer[string]
+	reopen           atomic.Bool
+	stop             chan struct{}
+}
+
+// put queues a line, or drops it.
+func (l *accessLog) put(line *[]byte) {
+	select {
+	case l.queue <- line:
+	default:
+		l.drop(line, "the queue is full")
+	}
+}
+
+func (l *accessLog) drop(line *[]byte, why string) {
+	logLines.Put(line)
+	l.dropped.Add(1)
+	l.because.Store(&why)
+}
+
+// logs are the access logs by path.
+type logs struct {
+	log *slog.Logger
+
+	mu      sync.Mutex // guards what follows; a leaf
+	byPath  map[string]*accessLog
+	running bool
+	writers sync.WaitGroup
+}
+
+func newLogs(log *slog.Logger) *logs { return &logs{log: log, byPath: map[string]*accessLog{}} }
+
+// open returns the log at path.
+func (g *logs) open(path string) *accessLog {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l := g.byPath[path]
+	if l == nil {
+		l = &accessLog{path: path, queue: make(chan *[]byte, logQueue), stop: make(chan struct{})}
+		g.byPath[path] = l
+		g.begin(l)
+	}
+	return l
+}
+
+func (g *logs) begin(l *accessLog) {
+	if g.running {
+		g.writers.Go(func() { (&logWriter{accessLog: l, log: g.log}).run() })
+	}
+}
+
+// keep ends the logs that s does not name.
+func (g *logs) keep(s *Snapshot) {
+	named := map[string]bool{}
+	for _, f := range s.Frontends {
+		if f.AccessLog != nil {
+			named[f.AccessLog.Path] = true
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	maps.DeleteFunc(g.byPath, func(path string, l *accessLog) bool {
+		if named[path] {
+			return false
+		}
+		close(l.stop)
+		return true
+	})
+}
+
+// start begins the writers and returns what ends them, with all that is queued
+// written.
+func (g *logs) start() (stop func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.running = true
+	for _, l := range g.byPath {
+		g.begin(l)
+	}
+	return func() {
+		g.mu.Lock()
+		g.running = false
+		for _, l := range g.byPath {
+			close(l.stop)
+		}
+		clear(g.byPath)
+		g.mu.Unlock()
+		g.writers.Wait()
+	}
+}
+
+// reopen has all logs open their files anew.
+func (g *logs) reopen() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, l := range g.byPath {
+		l.reopen.Store(true)
+	}
+}
+
+func (g *logs) stats() map[string]LogStats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := map[string]LogStats{}
+	for path, l := range g.byPath {
+		s := LogStats{Written: l.written.Load(), Dropped: l.dropped.Load()}
+		if why := l.because.Load(); why != nil {
+			s.Because = *why
+		}
+		all[path] = s
+	}
+	return all
+}
+
+// logWriter is the one goroutine that writes to a log's file.
+type logWriter struct {
+	*accessLog
+
+	log    *slog.Logger
+	file   *os.File
+	looked time.Time
+	batch  []byte
+	lines  uint64
+	told   bool // that the file cannot be written
+}
+
+func (w *logWriter) run() {
+	defer w.close()
+	for {
+		select {
+		case line := <-w.queue:
+			w.write(line)
+		case <-w.stop:
+			for len(w.queue) > 0 {
+				w.write(<-w.queue)
+			}
+			return
+		}
+	}
+}
+
+// write writes line and what else is queued in one piece.
+func (w *logWriter) write(line *[]byte) {
+	w.batch, w.lines = w.batch[:0], 0
+	for {
+		w.batch = append(w.batch, *line...)
+		w.lines++
+		logLines.Put(line)
+		if len(w.queue) == 0 || len(w.batch) > logBatch {
+			break
+		}
+		line = <-w.queue
+	}
+	if err := w.flush(); err != nil {
+		w.failed(err)
+		return
+	}
+	w.written.Add(w.lines)
+	w.told = false
+}
+
+func (w *logWriter) failed(err error) {
+	why := err.Error()
+	w.dropped.Add(w.lines)
+	w.because.Store(&why)
+	w.close()
+	if !w.told {
+		w.told = true
+		w.log.Error("access log not written", "path", w.path, "why", why)
+	}
+}
+
+func (w *logWriter) flush() error {
+	w.look()
+	if w.file == nil {
+		f, err := os.OpenFile(w.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+		if err != nil {
+			return fmt.Errorf("open access log: %w", err)
+		}
+		w.file = f
+	}
+	if _, err := w.file.Write(w.batch); err != nil {
+		return fmt.Errorf("write access log: %w", err)
+	}
+	return nil
+}
+
+// look closes the file if it is no longer the one at its path.
+func (w *logWriter) look() {
+	now := time.Now()
+	asked := w.reopen.Swap(false)
+	if w.file == nil || !asked && now.Sub(w.looked) < logLook {
+		return
+	}
+	w.looked = now
+	have, err := w.file.Stat()
+	there, errThere := os.Stat(w.path)
+	if asked || err != nil || errThere != nil || !os.SameFile(have, there) {
+		w.close()
+	}
+}
+
+func (w *logWriter) close() {
+	if w.file != nil {
+		_ = w.file.Close() // written through; nothing is buffered here
+		w.file = nil
+	}
+}
+
+// ReopenLogs has access logs open their files anew, as after SIGHUP. A file that
+// was moved away is noticed within a second anyway.
+func (p *Proxy) ReopenLogs() { p.logs.reopen() }
+
+// logAccess queues the line of the request that has just ended, if it is one of
+// those that are logged.
+func (c *conn) logAccess() {
+	says, l := c.ex.front.says.AccessLog, c.ex.front.log
+	if l == nil {
+		return
+	}
+	share := says.Sample
+	if c.ex.status >= http.StatusInternalServerError || c.ex.class == classCut {
+		share = max(share, says.Errors)
+	}
+	if share < 100 && rand.Float64()*100 >= float64(share) {
+		return
+	}
+	line := getBuffer(logLines)
+	*line = c.appendLine((*line)[:0])
+	l.put(line)
+}
+
+// appendLine writes the request as one JSON object.
+func (c *conn) appendLine(b []byte) []byte {
+	ex := &c.ex
+	b = time.Now().UTC().AppendFormat(append(b, `{"time":"`...), "2006-01-02T15:04:05.000000Z")
+	b = appendJSON(append(b, `","frontend":`...), ex.front.name)
+	b = c.q.client.AppendTo(append(b, `,"client":"`...))
+	b = appendJSON(append(b, `","proto":`...), c.proto)
+	b = appendJSON(append(b, `,"method":`...), c.req.Method)
+	b = appendJSON(append(b, `,"host":`...), c.req.Authority)
+	b = appendJSON(append(b, `,"target":`...), c.req.Target)
+	if agent, ok := c.req.Get("user-agent"); ok {
+		b = appendJSON(append(b, `,"agent":`...), agent)
+	}
+	b = strconv.AppendInt(append(b, `,"status":`...), int64(ex.status), 10)
+	b = strconv.AppendInt(append(b, `,"bytes":`...), ex.sent, 10)
+	b = strconv.AppendFloat(append(b, `,"seconds":`...), float64(c.p.now()-ex.began)/1e9, 'f', 6, 64)
+	if m := ex.member; m != nil {
+		b = appendJSON(append(b, `,"service":`...), m.service)
+		b = appendJSON(append(b, `,"instance":`...), m.id)
+		b = appendJSON(append(b, `,"release":`...), m.series.release)
+		b = strconv.AppendInt(append(b, `,"tries":`...), int64(len(ex.tried)), 10)
+	}
+	if ex.class == classCut {
+		b = append(b, `,"cut":true`...)
+	}
+	return append(b, "}\n"...)
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendJSON writes s, of which at most logField bytes, as a JSON string. What
+// is not UTF-8 is written as the character that stands for it.
+func appendJSON[T string | []byte](b []byte, s T) []byte {
+	s = s[:min(len(s), logField)]
+	b = append(b, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < ' ' || c == 0x7f:
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		case c < utf8.RuneSelf:
+			b = append(b, c)
+		default:
+			r, n := utf8.DecodeRuneInString(string(s[i:min(len(s), i+utf8.UTFMax)]))
+			b = utf8.AppendRune(b, r)
+			i += n
+			continue
+		}
+		i++
+	}
+	return append(b, '"')
+}

@@ -1,0 +1,346 @@
+package l7
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/backstay/backstay/l7/h1"
+)
+
+// goroutines is the engine that gives each client connection a goroutine.
+type goroutines struct{ *Proxy }
+
+func (g goroutines) serve(nc net.Conn, bind string) {
+	t := g.table.Load()
+	if t == nil || t.binds[bind] == nil {
+		_ = nc.Close()
+		return
+	}
+	c := newConn(g.Proxy, t, bind, nc)
+	defer c.end()
+	if status := c.enter(); status != 0 {
+		c.home.refused.Add(1)
+		if g.turning.Add(1) <= maxTurning {
+			c.turnAway(status)
+		}
+		g.turning.Add(-1)
+		return
+	}
+	if c.front.tls == nil || c.handshake() {
+		c.run()
+	}
+}
+
+// maxTurning is how many clients at once are told why they are not served. The
+// others are hung up on: telling takes a second.
+const maxTurning = 256
+
+// conn is a client connection. Its goroutine owns it; others touch the atomics
+// and may close it or interrupt its reads.
+type conn struct {
+	timed
+
+	p     *Proxy
+	raw   net.Conn // below TLS, if there is any
+	bind  string
+	table *table
+	front *front
+	home  *frontState // where it is counted, for as long as it lives
+
+	addr  netip.Addr
+	by    peer
+	proto string // http, https
+	fwd   h1.Forward
+
+	idleSince atomic.Int64 // waits for a request since; busy and leaving are not times
+	closing   atomic.Bool  // the next answer is the last
+	long      atomic.Bool  // upgraded
+
+	small *[]byte
+	in    []byte // what has been read, in small or where it has grown to
+	n     int
+	head  int // bytes of the head in in
+	since int64
+
+	req  h1.Request
+	q    query
+	host [256]byte
+	path []byte
+	body bodyReader
+	ex   exchange
+}
+
+// States of a conn that are no time to be idle since.
+const (
+	busy    = 0
+	leaving = -1 // another goroutine has decided that it closes
+)
+
+// peer is whom connections are counted by: an IPv4 address, or the /64 that an
+// IPv6 host can choose its addresses from.
+type peer struct{ netip.Prefix }
+
+func peerOf(a netip.Addr) peer {
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	prefix, err := a.Prefix(bits)
+	if err != nil {
+		return peer{}
+	}
+	return peer{prefix}
+}
+
+func newConn(p *Proxy, t *table, bind string, nc net.Conn) *conn {
+	f := t.binds[bind]
+	c := &conn{
+		timed: timed{Conn: nc, base: p.base}, p: p, raw: nc, bind: bind, table: t, front: f, home: f.state,
+		addr: addrOf(nc.RemoteAddr()), proto: "http", small: getBuffer(smallBuffers),
+	}
+	c.in, c.by, c.q.fields = *c.small, peerOf(c.addr), (*fields)(&c.req)
+	c.fwd = h1.Forward{Peer: c.addr.String(), Host: nc.LocalAddr().String()}
+	return c
+}
+
+// addrOf returns the address of a peer. Whoever comes by a Unix socket is on
+// this host.
+func addrOf(a net.Addr) netip.Addr {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap().WithZone("")
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
+// fields answers routes for the header of a request.
+type fields h1.Request
+
+// HasField implements [fieldReader].
+func (f *fields) HasField(name, value string) bool {
+	for n, v := range (*h1.Request)(f).Fields() {
+		if sameFold(n, name) && (value == "" || string(v) == value) {
+			return true
+		}
+	}
+	return false
+}
+
+func sameFold(b []byte, lower string) bool {
+	if len(b) != len(lower) {
+		return false
+	}
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// end closes the connection, whatever its goroutine was at. A panic is one
+// client's trouble and not everybody's.
+func (c *conn) end() {
+	if r := recover(); r != nil {
+		c.p.log.Error("connection ended by a panic", "why", fmt.Sprint(r), "stack", string(debug.Stack()))
+	}
+	c.ex.abandon()
+	_ = c.Conn.Close()
+	c.home.remove(c)
+	smallBuffers.Put(c.small)
+}
+
+// cut closes the connection from outside.
+func (c *conn) cut() { _ = c.raw.Close() }
+
+func (c *conn) handshake() bool {
+	c.proto = "https"
+	secure := tls.Server(c.raw, c.p.liveTLS(c.bind))
+	_ = c.raw.SetDeadline(time.Now().Add(c.front.header))
+	err := secure.HandshakeContext(c.p.dialing)
+	var plain tls.RecordHeaderError
+	if errors.As(err, &plain) && plain.Conn != nil && plain.RecordHeader[0] >= 'A' && plain.RecordHeader[0] <= 'Z' {
+		c.turnAway(http.StatusBadRequest) // a request without TLS
+	}
+	if err != nil {
+		c.home.bad.Add(1)
+		return false
+	}
+	c.Conn, c.rd, c.wd = secure, 0, 0
+	return true
+}
+
+func (c *conn) run() {
+	for c.readHead() {
+		keep := c.handle()
+		if c.ex.finish(); !keep {
+			return
+		}
+		c.advance()
+	}
+}
+
+// readHead reads the head of the next request. It returns false when there is
+// none.
+func (c *conn) readHead() bool {
+	l := &c.front.says.Limits
+	limits := h1.Limits{Head: int(l.Header), Fields: l.Fields}
+	for {
+		if c.n > 0 {
+			n, err := c.req.Parse(c.in[:c.n], limits)
+			if err == nil {
+				c.head = n
+				return true
+			}
+			if err != h1.ErrIncomplete { //nolint:errorlint // one value, never wrapped
+				return c.refuse(err)
+			}
+			c.grow(limits.Head)
+		}
+		if !c.read() {
+			return false
+		}
+	}
+}
+
+// grow makes room for a head that the small buffer cannot hold.
+func (c *conn) grow(limit int) {
+	if c.n < len(c.in) {
+		return
+	}
+	bigger := make([]byte, min(4*len(c.in), max(limit, len(c.in))+smallBuffer))
+	copy(bigger, c.in[:c.n])
+	c.in = bigger
+}
+
+// read reads more of a head. Before its first byte the connection is idle.
+func (c *conn) read() bool {
+	now := c.now()
+	if c.n > 0 {
+		c.readWithin(now, time.Duration(c.since+int64(c.front.header)-now))
+		n, err := c.Read(c.in[c.n:])
+		c.n += n
+		if n == 0 && isTimeout(err) {
+			c.home.bad.Add(1)
+			c.turnAway(http.StatusRequestTimeout)
+		}
+		return n > 0
+	}
+	c.readWithin(now, c.front.idle)
+	c.idleSince.Store(now + 1) // never busy
+	n, _ := c.Read(c.in)
+	if !c.idleSince.CompareAndSwap(now+1, busy) {
+		return false
+	}
+	c.n, c.since = n, c.now()
+	return n > 0
+}
+
+// retire closes the connection if it has been idle since before. Another
+// goroutine calls it.
+func (c *conn) retire(before int64) bool {
+	since := c.idleSince.Load()
+	if since <= 0 || since > before || !c.idleSince.CompareAndSwap(since, leaving) {
+		return false
+	}
+	_ = c.raw.SetReadDeadline(past)
+	return true
+}
+
+// advance drops the request that has been handled from the buffer.
+func (c *conn) advance() {
+	rest := c.in[c.head:c.n]
+	if c.ex.gathered {
+		rest = c.body.pending
+	}
+	if len(rest) > 0 || len(c.in) > len(*c.small) {
+		into := *c.small
+		if len(rest) > len(into) {
+			into = make([]byte, len(rest)+smallBuffer)
+		}
+		copy(into, rest)
+		c.in = into
+	}
+	c.n, c.since = len(rest), c.now()
+}
+
+// refuse answers what is no request and ends the connection: what follows has
+// no certain reading.
+func (c *conn) refuse(err error) bool {
+	status := http.StatusBadRequest
+	var e *h1.Error
+	if errors.As(err, &e) {
+		status = e.Status
+	}
+	c.home.bad.Add(1)
+	c.front.local.add(classOf(status), c.now()-c.since)
+	c.turnAway(status)
+	return false
+}
+
+// turnAway answers with a page and ends the connection.
+func (c *conn) turnAway(status int) {
+	a := pageOf(status)
+	if c.writeAll(a.append(nil, time.Now(), false, false), c.front.stall) == nil {
+		c.linger()
+	}
+}
+
+// Bounds of lingering: a client that has not read its answer yet would lose it
+// to the reset that unread bytes cause (RFC 9112, 9.6).
+const (
+	lingerTime  = time.Second
+	lingerBytes = 256 << 10
+)
+
+// linger says that nothing more comes and waits for the client to say so too.
+func (c *conn) linger() {
+	if secure, ok := c.Conn.(*tls.Conn); ok {
+		_ = secure.CloseWrite()
+	}
+	if half, ok := c.raw.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	c.idleSince.Store(leaving)
+	_ = c.raw.SetReadDeadline(time.Now().Add(lingerTime))
+	for total := 0; total < lingerBytes; {
+		n, err := c.raw.Read(*c.small)
+		if total += n; err != nil {
+			return
+		}
+	}
+}
+
+// reset ends the connection so that the client cannot take what it has for all.
+func (c *conn) reset() {
+	if tcp, ok := c.raw.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = c.raw.Close()
+}
+
+// refresh looks at the table in force. A connection outlives tables; it ends
+// with its frontend, after one more answer.
+func (c *conn) refresh() {
+	t := c.p.table.Load()
+	if t == c.table {
+		return
+	}
+	c.table = t
+	f := t.binds[c.bind]
+	if f == nil || f.state != c.home || (f.tls == nil) != (c.proto == "http") {
+		c.closing.Store(true)
+	}
+	if f != nil {
+		c.front = f
+	}
+}

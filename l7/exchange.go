@@ -1,0 +1,392 @@
+package l7
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/l7/h1"
+)
+
+// keptBody is the largest body that is kept for a retry. A small one is read
+// whole before a server is bothered with it.
+const keptBody = 64 << 10
+
+// keptBodies have room for what the last read brings.
+var keptBodies = bufferPool(keptBody + largeBuffer)
+
+// exchange is one request and what has become of it. A connection has one, and
+// uses it again.
+type exchange struct {
+	c      *conn
+	front  *front
+	route  *route
+	target *target
+	began  int64
+
+	member *member // where the request is, or was last
+	inside bool    // member counts it in flight
+	up     *upstream
+	resp   h1.Response
+	rhead  int // bytes of the answer's head in rbuf
+	rn     int // bytes in rbuf
+
+	rbuf, out *[]byte
+
+	tries tries
+	tried []*server
+	first [maxAttempts + 2]*server // room for tried
+	fresh bool                     // the next try wants a new connection
+
+	gathered bool    // the body has been read, all or its beginning
+	kept     []byte  // what has been read
+	keptBuf  *[]byte // where it lies, if not in the connection's buffer
+	replay   bool    // the request is still whole here
+	stream   stream
+	sent     int64 // bytes to the client
+
+	status int
+	class  int
+}
+
+// stream is a request body on its way while the answer is awaited. Its
+// goroutine and that of the connection share it.
+type stream struct {
+	on   bool
+	done chan struct{} // closed when the goroutine is gone; nil: it never began
+
+	mu       sync.Mutex // guards what follows, and the read deadline that follows from it
+	answered bool       // the head of an answer is here
+	fault    error      // why there will be no more of the body
+	whole    bool       // all of it has been sent
+	over     bool       // the goroutine has ended
+}
+
+// handle serves the request whose head has been read. It reports whether the
+// connection goes on.
+func (c *conn) handle() bool {
+	c.refresh()
+	c.ex.begin(c)
+	c.look()
+	f, r := c.front, (*route)(nil)
+	switch limit := f.says.Limits.Body; {
+	case !f.admits(c.q.client):
+		return c.local(pageOf(http.StatusForbidden))
+	case limit > 0 && c.req.Body.Kind == h1.Length && c.req.Body.Length > int64(limit):
+		return c.local(pageOf(http.StatusRequestEntityTooLarge))
+	case f.says.Redirect == "https":
+		return c.local(redirectTo(http.StatusPermanentRedirect, "https://"+string(c.q.host)+string(c.req.Path)+string(c.req.Query)))
+	default:
+		r = f.router.find(&c.q)
+	}
+	switch {
+	case r == nil:
+		return c.local(pageOf(http.StatusNotFound))
+	case r.redirect != nil:
+		return c.local(redirectTo(r.redirect.Status, r.redirect.location(c.req.Path, c.req.Query)))
+	case r.respond != nil:
+		return c.local(answer{status: r.respond.status, fields: "Content-Type: " + r.respond.kind + "\r\n", body: r.respond.body})
+	}
+	return c.forward(r)
+}
+
+// begin forgets the request before.
+func (ex *exchange) begin(c *conn) {
+	rbuf, out, resp := ex.rbuf, ex.out, ex.resp
+	*ex = exchange{c: c, front: c.front, began: c.now(), rbuf: rbuf, out: out, resp: resp, replay: true}
+	ex.tried = ex.first[:0]
+}
+
+// look fills in what routes ask about.
+func (c *conn) look() {
+	q := &c.q
+	q.host = hostName(c.host[:0], c.req.Authority)
+	q.path, c.path = cleanPath(c.path, c.req.Path)
+	q.method, q.client = c.req.Method, c.addr
+	c.fwd.Proto, c.fwd.Trusted = c.proto, false
+	if f := c.front; len(f.says.TrustedProxies) > 0 && f.trusts(c.addr) {
+		c.fwd.Trusted = true
+		q.client = clientOf(f, &c.req, c.addr)
+	}
+}
+
+// local answers without a server. A body that comes with the request is not
+// read, so the connection ends then.
+func (c *conn) local(a answer) bool {
+	keep := c.req.KeepAlive && !c.closing.Load() && c.req.Body.Kind == h1.None
+	ex := &c.ex
+	text := a.append(nil, time.Now(), keep, string(c.req.Method) == http.MethodHead)
+	err := c.writeAll(text, c.front.stall)
+	ex.status, ex.class, ex.sent = a.status, classOf(a.status), int64(len(text))
+	if err != nil {
+		c.home.aborted.Add(1)
+		return false
+	}
+	if !keep {
+		c.linger()
+	}
+	return keep
+}
+
+// forward sends the request to a server of r and its answer back.
+func (c *conn) forward(r *route) bool {
+	ex := &c.ex
+	ex.route, ex.target = r, r.target
+	ex.rbuf, ex.out = getBuffer(largeBuffers), getBuffer(largeBuffers)
+	if !c.gather() {
+		return false
+	}
+	c.home.inFlight.Add(1)
+	defer c.home.inFlight.Add(-1)
+	r.budget.first.Add(1)
+	m := ex.choose()
+	if m == nil {
+		ex.target.service.nobody.Add(1)
+		return c.sayError(http.StatusServiceUnavailable)
+	}
+	for n := 0; ; n++ {
+		ex.enter(m, n)
+		t := ex.try(m)
+		if c.fault() != nil {
+			return c.settleFault()
+		}
+		ex.account(t, n)
+		v := ex.judge(t)
+		if v == settle {
+			return c.settle(t)
+		}
+		ex.fresh = v == afresh
+		if m = ex.choose(); m == nil {
+			return c.settle(t) // with nobody else, what came is better than nothing
+		}
+		ex.leave()
+		ex.dropUpstream()
+	}
+}
+
+// choose enters a server for the next try, or returns nil.
+func (ex *exchange) choose() *member {
+	for {
+		t := ex.target
+		turn := uint64(0)
+		if t.balance == backstay.RoundRobin {
+			turn = t.service.turn.Add(1)
+		}
+		now, draw := ex.c.p.now(), rand.Uint64()
+		i := pick(t.balance, t.list, now, draw, turn, ex.tried)
+		if i < 0 && ex.fresh && len(ex.tried) > 0 { // nobody else: the same one, on a new connection
+			i = pick(t.balance, t.list, now, draw, turn, ex.tried[:len(ex.tried)-1])
+		}
+		if i >= 0 && t.list[i].enter() {
+			return t.list[i]
+		}
+		if !ex.newer() {
+			return nil
+		}
+	}
+}
+
+// newer looks for the target in the table in force and reports whether it is
+// another one. Whoever was refused at a gate finds one: gates close after the
+// table that says so is in force.
+func (ex *exchange) newer() bool {
+	t := ex.c.p.table.Load()
+	f := t.fronts[ex.front.name]
+	if f == nil || f == ex.front {
+		return false
+	}
+	ex.front = f
+	next := f.targets[ex.target.key]
+	if next == nil {
+		return false
+	}
+	ex.target = next
+	return true
+}
+
+func (ex *exchange) leave() {
+	if ex.inside {
+		ex.inside = false
+		ex.member.release.inFlight.Add(-1)
+		ex.member.leave()
+	}
+}
+
+func (ex *exchange) dropUpstream() {
+	if ex.up != nil {
+		ex.up.close()
+		ex.up = nil
+	}
+}
+
+// judge says what follows t.
+func (ex *exchange) judge(t try) verdict {
+	r := ex.route
+	return r.retry.after(t, &ex.tries, idempotent(ex.c.req.Method), func() bool {
+		return r.budget.pay(ex.c.p.now(), r.retry.ratio)
+	})
+}
+
+// enter says that m, which counts the request in, gets its n-th try, from 0.
+func (ex *exchange) enter(m *member, n int) {
+	ex.member, ex.inside = m, true
+	ex.tried = append(ex.tried, m.server)
+	m.release.inFlight.Add(1)
+	if n == 0 {
+		m.requests.Add(1)
+		m.release.sent.Add(1)
+		return
+	}
+	m.retried.Add(1)
+	m.series.retried.Add(1)
+	m.release.retried.Add(1)
+}
+
+// account says how the n-th try ended, to the counters and to passive health.
+func (ex *exchange) account(t try, n int) {
+	m, bad := ex.member, t.outcome != answered || t.status >= http.StatusInternalServerError
+	if t.outcome == answered {
+		m.release.classes[classOf(t.status)].Add(1)
+	}
+	if t.outcome == cut && t.reused && ex.replayable(t) {
+		return // the close of a kept connection crossed the request: nobody failed
+	}
+	if bad {
+		ex.failed(n)
+	} else if n == 0 {
+		m.release.latency.add(ex.c.p.now() - ex.began)
+	}
+	if ex.target.outlier != nil {
+		what := ""
+		if bad {
+			what = t.why()
+		}
+		ex.c.p.note(ex.target, m.server, bad, what)
+	}
+}
+
+// failed counts a failure of the n-th try.
+func (ex *exchange) failed(n int) {
+	ex.member.failed.Add(1)
+	ex.member.release.failed.Add(1)
+	if n == 0 {
+		ex.member.release.lost.Add(1)
+	}
+}
+
+// replayable reports whether a kept connection's end costs nothing.
+func (ex *exchange) replayable(t try) bool {
+	return !ex.tries.afresh && t.kept && (!t.wrote || idempotent(ex.c.req.Method) || ex.route.retry.nonIdempotent)
+}
+
+// why returns the end of t in words.
+func (t try) why() string {
+	if t.outcome == answered {
+		return "HTTP " + http.StatusText(t.status)
+	}
+	return t.outcome.String()
+}
+
+// settle gives the client the answer that came, or the one that stands for it.
+func (c *conn) settle(t try) bool {
+	switch {
+	case t.outcome == answered && c.ex.resp.Upgrade != nil:
+		return c.tunnel()
+	case t.outcome == answered:
+		return c.relay()
+	case t.outcome == late:
+		return c.sayError(http.StatusGatewayTimeout)
+	default:
+		return c.sayError(http.StatusBadGateway)
+	}
+}
+
+// sayError answers with a page instead of a server. The body of the request has
+// been read, or the connection ends.
+func (c *conn) sayError(status int) bool {
+	ex := &c.ex
+	keep := c.stopStream() && c.req.KeepAlive && !c.closing.Load()
+	a := pageOf(status)
+	out := a.append((*ex.out)[:0], time.Now(), keep, string(c.req.Method) == http.MethodHead)
+	ex.status, ex.class, ex.sent = status, classOf(status), int64(len(out))
+	if err := c.writeAll(out, c.front.stall); err != nil {
+		c.home.aborted.Add(1)
+		return false
+	}
+	if !keep {
+		c.linger()
+	}
+	return keep
+}
+
+// settleFault ends a request whose client did not send it to its end.
+func (c *conn) settleFault() bool {
+	fault := c.fault()
+	c.ex.dropUpstream()
+	c.stopStream()
+	return c.blame(fault)
+}
+
+// blame answers a client for what is wrong with its body, and ends the
+// connection.
+func (c *conn) blame(fault error) bool {
+	ex := &c.ex
+	status := 0
+	var e *h1.Error
+	switch {
+	case errors.As(fault, &e):
+		status = e.Status
+	case errors.Is(fault, errTooLarge):
+		status = http.StatusRequestEntityTooLarge
+	case isTimeout(fault):
+		status = http.StatusRequestTimeout
+	}
+	c.home.bad.Add(1)
+	if status == 0 { // it has left
+		c.home.aborted.Add(1)
+		ex.status, ex.class = 499, class4xx
+		return false
+	}
+	ex.status, ex.class = status, classOf(status)
+	c.turnAway(status)
+	return false
+}
+
+// errTooLarge is a body above limits.body.
+var errTooLarge = errors.New("body is larger than the limit")
+
+// finish counts the request and gives back what it held.
+func (ex *exchange) finish() {
+	ex.leave()
+	c := ex.c
+	s := ex.front.local
+	if ex.member != nil {
+		s = ex.member.series
+	}
+	s.add(ex.class, c.p.now()-ex.began)
+	c.logAccess()
+	ex.free()
+}
+
+// free gives buffers back.
+func (ex *exchange) free() {
+	ex.dropUpstream()
+	if ex.rbuf != nil {
+		largeBuffers.Put(ex.rbuf)
+		largeBuffers.Put(ex.out)
+		ex.rbuf, ex.out = nil, nil
+	}
+	if ex.keptBuf != nil {
+		keptBodies.Put(ex.keptBuf)
+		ex.keptBuf, ex.kept = nil, nil
+	}
+}
+
+// abandon is finish for a connection that ends in the middle.
+func (ex *exchange) abandon() {
+	ex.leave()
+	ex.dropUpstream()
+}

@@ -1,0 +1,309 @@
+package l7
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/backstay/backstay"
+)
+
+// What is here lives longer than a snapshot: it is found again by its name when
+// the next one is compiled. Requests hold pointers to it and take no lock but
+// the leaves named below.
+
+// server is an instance and what the proxy itself knows about it.
+type server struct {
+	id, service, release string
+
+	// open is the gate: false from the moment that a snapshot without it, or with
+	// it not ready or draining, is in force. See enter.
+	open     atomic.Bool
+	inFlight atomic.Int64 // requests, from enter to leave
+	long     atomic.Int64 // upgraded connections: they are not in inFlight
+
+	requests atomic.Uint64 // first tries
+	retried  atomic.Uint64 // further tries
+	failed   atomic.Uint64 // tries that ended in 5xx, cut, late, unreached or unreadable
+
+	until     atomic.Int64 // ejected until then; 0 is in service
+	stumbled  atomic.Bool  // there was an error since the last good answer
+	ejections atomic.Uint64
+
+	mu      sync.Mutex // guards what follows; a leaf
+	starts  int
+	outlier outlier
+	because string // of the last ejection
+	told    bool   // an ejection was recorded, and its end was not
+	idle    map[string]*idlePool
+	changed chan struct{} // closed when a count falls to zero; nil if nobody waits
+}
+
+// enter counts one request in and reports whether the server takes it. Who
+// closes the gate first and looks at the count then can rely on what it sees:
+// a request is either counted before the gate was closed, or it is refused.
+func (s *server) enter() bool {
+	s.inFlight.Add(1)
+	if s.open.Load() {
+		return true
+	}
+	s.leave()
+	return false
+}
+
+func (s *server) leave() {
+	if s.inFlight.Add(-1) == 0 {
+		s.wake()
+	}
+}
+
+// upgrade moves a request from the counted to the long ones.
+func (s *server) upgrade() { s.long.Add(1); s.leave() }
+
+func (s *server) hangUp() {
+	if s.long.Add(-1) == 0 {
+		s.wake()
+	}
+}
+
+func (s *server) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
+
+// quiet waits until nothing is in flight, and with long no upgraded connection
+// is left either.
+func (s *server) quiet(ctx context.Context, long bool) error {
+	for {
+		s.mu.Lock()
+		if s.changed == nil {
+			s.changed = make(chan struct{})
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		if s.inFlight.Load() == 0 && (!long || s.long.Load() == 0) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *server) load() int64            { return s.inFlight.Load() }
+func (s *server) ejected(now int64) bool { return now < s.until.Load() }
+
+// startedAnew forgets what is known about the process before this one. It
+// reports whether there is a new one.
+func (s *server) startedAnew(starts int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	anew := starts > s.starts
+	s.starts = max(s.starts, starts)
+	if anew {
+		s.outlier = outlier{}
+		s.until.Store(0)
+		s.stumbled.Store(false)
+	}
+	return anew
+}
+
+// forgiven reports, once, that an ejection has ended early.
+func (s *server) forgiven() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.told
+	s.told = false
+	return was
+}
+
+// pool returns the idle connections to addr.
+func (s *server) pool(addr string) *idlePool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.idle[addr]
+	if p == nil {
+		p = &idlePool{}
+		s.idle[addr] = p
+	}
+	return p
+}
+
+// dropIdle closes the idle connections.
+func (s *server) dropIdle() {
+	s.mu.Lock()
+	pools := make([]*idlePool, 0, len(s.idle))
+	for _, p := range s.idle {
+		pools = append(pools, p)
+	}
+	s.mu.Unlock()
+	for _, p := range pools {
+		p.drop()
+	}
+}
+
+// service is what survives snapshots about a pool of servers.
+type service struct {
+	name   string
+	turn   atomic.Uint64 // of round_robin
+	nobody atomic.Uint64 // requests that found nobody ready
+
+	mu      sync.Mutex // guards that at most a share is ejected at once; taken before server.mu
+	budgets map[float64]*budget
+}
+
+// budget is the bucket of a service for one ratio.
+type budget struct {
+	first     atomic.Uint64 // first tries
+	exhausted atomic.Uint64 // retries that could not be paid for
+
+	mu     sync.Mutex // guards bucket; a leaf
+	bucket bucket
+}
+
+func (s *service) budget(ratio float64) *budget {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.budgets[ratio]
+	if b == nil {
+		b = &budget{}
+		s.budgets[ratio] = b
+	}
+	return b
+}
+
+func (b *budget) pay(now int64, ratio float64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ok := b.bucket.take(now, b.first.Load(), ratio)
+	if !ok {
+		b.exhausted.Add(1)
+	}
+	return ok
+}
+
+func (b *budget) tick(now int64, ratio float64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.bucket.fill(now, b.first.Load(), ratio)
+}
+
+// lasting is the memory of a proxy.
+type lasting struct {
+	mu       sync.Mutex // guards the maps, never held while anything waits
+	servers  map[string]*server
+	services map[string]*service
+	releases map[string]*release
+	fronts   map[string]*frontState
+	births   int
+}
+
+func newLasting() *lasting {
+	return &lasting{
+		servers: map[string]*server{}, services: map[string]*service{},
+		releases: map[string]*release{}, fronts: map[string]*frontState{},
+	}
+}
+
+// server returns that of say, made where there is none.
+func (l *lasting) server(serviceName string, say Server) *server {
+	s := l.servers[say.ID]
+	if s == nil {
+		s = &server{id: say.ID, service: serviceName, release: say.Release, starts: say.Starts, idle: map[string]*idlePool{}}
+		l.servers[say.ID] = s
+	}
+	return s
+}
+
+func (l *lasting) service(name string) *service {
+	s := l.services[name]
+	if s == nil {
+		s = &service{name: name, budgets: map[float64]*budget{}}
+		l.services[name] = s
+	}
+	return s
+}
+
+func (l *lasting) release(serviceName, id string) *release {
+	r := l.releases[id]
+	if r == nil {
+		l.births++
+		r = &release{id: id, service: serviceName, born: l.births}
+		l.releases[id] = r
+	}
+	return r
+}
+
+func (l *lasting) front(name string) *frontState {
+	f := l.fronts[name]
+	if f == nil {
+		f = newFrontState(name)
+		l.fronts[name] = f
+	}
+	return f
+}
+
+func (l *lasting) find(instance string) *server {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.servers[instance]
+}
+
+func (l *lasting) all() []*server {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make([]*server, 0, len(l.servers))
+	for _, s := range l.servers {
+		all = append(all, s)
+	}
+	return all
+}
+
+// note gives an answer, good or bad, to the server's passive health. The good
+// ones of a healthy server cost two loads.
+func (p *Proxy) note(t *target, s *server, bad bool, what string) {
+	c := t.outlier
+	if c == nil || !bad && c.ErrorRate == 0 && !s.stumbled.Load() {
+		return
+	}
+	now := p.now()
+	s.mu.Lock()
+	why := s.outlier.note(c, now, bad)
+	s.stumbled.Store(bad)
+	s.mu.Unlock()
+	if why != "" {
+		p.eject(t, s, now, why+", the last: "+what)
+	}
+}
+
+// eject takes s out if that leaves enough of its pool.
+func (p *Proxy) eject(t *target, s *server, now int64, why string) {
+	t.service.mu.Lock()
+	defer t.service.mu.Unlock()
+	out := 0
+	for _, m := range t.list {
+		if m.ejected(now) {
+			out++
+		}
+	}
+	if s.ejected(now) || !mayEject(t.outlier, out, len(t.list)) {
+		return
+	}
+	s.mu.Lock()
+	until := s.outlier.eject(t.outlier, now)
+	s.because, s.told = why, true
+	s.mu.Unlock()
+	s.until.Store(until)
+	s.ejections.Add(1)
+	p.record(backstay.Event{
+		Kind: backstay.Ejected, Ref: backstay.NewRef("service", s.service, s.id), From: "in service", To: "ejected",
+		Because: why + "; for " + backstay.Duration(time.Duration(until-now).Round(time.Millisecond)).String(),
+	})
+}

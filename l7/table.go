@@ -1,0 +1,326 @@
+package l7
+
+import (
+	"crypto/tls"
+	"maps"
+	"mime"
+	"net"
+	"net/netip"
+	"path"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/backstay/backstay"
+)
+
+// table is a [Snapshot], compiled: all that a request needs to be decided, in
+// the form it needs it. It never changes. What lives longer hangs on it by
+// pointers.
+type table struct {
+	gen    uint64
+	says   Snapshot
+	fronts map[string]*front
+	binds  map[string]*front
+}
+
+// front is one [Frontend], compiled.
+type front struct {
+	name    string
+	state   *frontState
+	says    *Frontend
+	router  *router
+	targets map[targetKey]*target
+	local   *series // what we answered by ourselves
+	tls     *tls.Config
+	log     *accessLog
+
+	header, idle, stall time.Duration
+}
+
+// targetKey is a service and a port of it.
+type targetKey struct{ service, port string }
+
+// target is where routes of one front lead to.
+type target struct {
+	key       targetKey
+	service   *service
+	balance   backstay.Balance
+	outlier   *backstay.Outlier
+	keepalive int
+	list      []*member // ready and not draining
+}
+
+// member is a server in a target.
+type member struct {
+	*server
+
+	addr    string // host:port
+	idle    *idlePool
+	release *release
+	series  *series
+}
+
+// action is what is done with a request that a route has matched: one of
+// target, redirect and respond.
+type action struct {
+	target   *target
+	redirect *Redirect
+	respond  *response
+
+	connect, response, idle time.Duration
+	retry                   retry
+	budget                  *budget
+}
+
+// response is a [Respond] with its contents.
+type response struct {
+	status int
+	kind   string // media type
+	body   []byte
+}
+
+// compile makes the table of s, which has been checked, and binds it to what
+// lasts. It changes nothing that requests see.
+func (p *Proxy) compile(s Snapshot) *table {
+	t := &table{gen: s.Gen, says: s, fronts: map[string]*front{}, binds: map[string]*front{}}
+	p.lasting.mu.Lock()
+	defer p.lasting.mu.Unlock()
+	for name := range s.Frontends {
+		says := s.Frontends[name]
+		says.fill()
+		f := p.compileFront(&s, name, &says)
+		t.fronts[name] = f
+		for _, bind := range says.Bind {
+			t.binds[bind] = f
+		}
+	}
+	return t
+}
+
+func (p *Proxy) compileFront(s *Snapshot, name string, says *Frontend) *front {
+	f := &front{
+		name: name, says: says, state: p.lasting.front(name), targets: map[targetKey]*target{},
+		header: says.Timeout.Header.Std(), idle: says.Timeout.Idle.Std(), stall: says.Timeout.BodyStall.Std(),
+	}
+	f.local = f.state.of("", "")
+	routes := make([]*route, len(says.Routes))
+	for i := range says.Routes {
+		routes[i] = newRoute(i, &says.Routes[i])
+		routes[i].action = p.compileAction(s, f, &says.Routes[i])
+	}
+	f.router = newRouter(says.Routes, routes)
+	if says.TLS != nil {
+		f.tls = compileTLS(s, says.TLS)
+	}
+	if says.AccessLog != nil {
+		f.log = p.logs.open(says.AccessLog.Path)
+	}
+	return f
+}
+
+func (p *Proxy) compileAction(s *Snapshot, f *front, r *Route) action {
+	a := action{
+		redirect: r.Redirect, connect: r.Timeout.Connect.Std(), response: r.Timeout.Response.Std(), idle: r.Timeout.Idle.Std(),
+		retry: r.Retry.compile(),
+	}
+	if r.Respond != nil {
+		a.respond = r.Respond.compile(s)
+	}
+	if r.To != "" {
+		a.target = p.compileTarget(s, f, targetKey{service: r.To, port: r.Port})
+		a.budget = a.target.service.budget(a.retry.ratio)
+	}
+	return a
+}
+
+func (r *Respond) compile(s *Snapshot) *response {
+	if r.File == "" {
+		return &response{status: r.Status, kind: "text/plain; charset=utf-8", body: []byte(r.Body)}
+	}
+	kind := mime.TypeByExtension(path.Ext(r.File))
+	if kind == "" {
+		kind = "application/octet-stream"
+	}
+	return &response{status: r.Status, kind: kind, body: s.Pages[r.File]}
+}
+
+// compileTarget returns the target of key, made once for each front.
+func (p *Proxy) compileTarget(s *Snapshot, f *front, key targetKey) *target {
+	if t := f.targets[key]; t != nil {
+		return t
+	}
+	pool := s.Pools[key.service]
+	t := &target{
+		key: key, service: p.lasting.service(key.service), balance: pool.Balance,
+		outlier: pool.Outlier, keepalive: pool.Keepalive,
+	}
+	f.targets[key] = t
+	for _, say := range pool.Servers {
+		if !say.Ready || say.Drain {
+			continue
+		}
+		if port, ok := say.port(key.port); ok {
+			t.list = append(t.list, p.compileMember(f, key.service, say, port))
+		}
+	}
+	return t
+}
+
+func (p *Proxy) compileMember(f *front, serviceName string, say Server, port uint16) *member {
+	m := &member{
+		server: p.lasting.server(serviceName, say), addr: net.JoinHostPort(say.Address, strconv.Itoa(int(port))),
+		release: p.lasting.release(serviceName, say.Release), series: f.state.of(serviceName, say.Release),
+	}
+	m.idle = m.pool(m.addr)
+	return m
+}
+
+// port returns the port called name: the only one, else http, if name is empty.
+func (s *Server) port(name string) (uint16, bool) {
+	if name == "" && len(s.Ports) == 1 {
+		for _, only := range s.Ports {
+			return only, true
+		}
+	}
+	if name == "" {
+		name = "http"
+	}
+	port, ok := s.Ports[name]
+	return port, ok
+}
+
+// fill puts the defaults where a zero has no meaning, so that a snapshot by
+// hand may leave them out.
+func (f *Frontend) fill() {
+	var limits Limits
+	var timeout ClientTimeout
+	limits.SetDefaults()
+	timeout.SetDefaults()
+	orElse(&f.Limits.Header, limits.Header)
+	orElse(&f.Limits.Fields, limits.Fields)
+	orElse(&f.Limits.Conns, limits.Conns)
+	orElse(&f.Timeout.Header, timeout.Header)
+	orElse(&f.Timeout.Idle, timeout.Idle)
+	orElse(&f.Timeout.BodyStall, timeout.BodyStall)
+	f.Routes = slices.Clone(f.Routes)
+	for i := range f.Routes {
+		var server ServerTimeout
+		server.SetDefaults()
+		orElse(&f.Routes[i].Timeout.Connect, server.Connect)
+		orElse(&f.Routes[i].Timeout.Response, server.Response)
+		orElse(&f.Routes[i].Timeout.Idle, server.Idle)
+	}
+}
+
+func orElse[T comparable](v *T, otherwise T) {
+	var zero T
+	if *v == zero {
+		*v = otherwise
+	}
+}
+
+// trusts reports whether a may say where requests come from.
+func (f *front) trusts(a netip.Addr) bool { return anyContains(f.says.TrustedProxies, a) }
+
+// admits reports whether requests of a are served.
+func (f *front) admits(a netip.Addr) bool {
+	return !anyContains(f.says.Deny, a) && (len(f.says.Allow) == 0 || anyContains(f.says.Allow, a))
+}
+
+// openGates opens the servers of s that take requests, before its table is in
+// force. It returns those whose process is a new one.
+func (l *lasting) openGates(s *Snapshot) (anew []*server) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, pool := range s.Pools {
+		for _, say := range pool.Servers {
+			srv := l.server(name, say)
+			srv.release = say.Release
+			l.release(name, say.Release)
+			if srv.startedAnew(say.Starts) {
+				anew = append(anew, srv)
+			}
+			if say.Ready && !say.Drain {
+				srv.open.Store(true)
+			}
+		}
+	}
+	return anew
+}
+
+// closeGates closes all other servers, once the table of s is in force: who is
+// refused by one finds a table without it.
+func (l *lasting) closeGates(s *Snapshot) (closed []*server) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	takes := map[string]bool{}
+	for _, pool := range s.Pools {
+		for _, say := range pool.Servers {
+			takes[say.ID] = say.Ready && !say.Drain
+		}
+	}
+	for id, srv := range l.servers {
+		if !takes[id] {
+			srv.open.Store(false)
+			closed = append(closed, srv)
+		}
+	}
+	return closed
+}
+
+// forget drops what no snapshot names any more and nothing is in flight at.
+func (l *lasting) forget(s *Snapshot) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known, releases := map[string]bool{}, map[string]bool{}
+	for _, pool := range s.Pools {
+		for _, say := range pool.Servers {
+			known[say.ID], releases[say.Release] = true, true
+		}
+	}
+	for id, srv := range l.servers {
+		if !known[id] && srv.inFlight.Load() == 0 && srv.long.Load() == 0 {
+			delete(l.servers, id)
+		}
+	}
+	l.forgetReleases(releases)
+	maps.DeleteFunc(l.fronts, func(name string, f *frontState) bool {
+		_, named := s.Frontends[name]
+		return !named && f.open() == 0
+	})
+	maps.DeleteFunc(l.services, func(name string, _ *service) bool { _, named := s.Pools[name]; return !named })
+}
+
+// keptReleases is how many releases that have no instance any more stay in the
+// counters: a report on a deploy comes after it. Labels stay bounded.
+const keptReleases = 32
+
+func (l *lasting) forgetReleases(named map[string]bool) {
+	var gone []*release
+	for id, r := range l.releases {
+		if !named[id] && r.inFlight.Load() == 0 {
+			gone = append(gone, r)
+		}
+	}
+	slices.SortFunc(gone, func(a, b *release) int { return b.born - a.born })
+	for _, r := range gone[min(len(gone), keptReleases):] {
+		delete(l.releases, r.id)
+		for _, f := range l.fronts {
+			f.forgetRelease(r)
+		}
+	}
+}
+
+func (f *frontState) forgetRelease(r *release) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.series, r.service+"\x00"+r.id)
+}
+
+// open returns how many connections there are.
+func (f *frontState) open() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.conns)
+}

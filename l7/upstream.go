@@ -1,0 +1,132 @@
+package l7
+
+import (
+	"net"
+	"time"
+
+	"github.com/backstay/backstay"
+)
+
+// upstream is one connection to a server. Whoever took it from the pool or
+// dialled it owns it alone.
+type upstream struct {
+	timed
+
+	used      bool // has carried a request before
+	idleSince int64
+}
+
+// Bounds of idle connections to servers.
+const (
+	// upstreamIdle is how long one is kept. Servers close theirs after 5 s to
+	// minutes; a close that crosses our request costs a free retry.
+	upstreamIdle = 30 * time.Second
+	// glance is how long a look for a close may take where the host has no way
+	// to look without waiting.
+	glance = 20 * time.Microsecond
+)
+
+func (p *Proxy) dial(addr string, within time.Duration) (*upstream, error) {
+	d := net.Dialer{Timeout: within}
+	c, err := d.DialContext(p.dialing, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return &upstream{timed: timed{Conn: c, base: p.base}}, nil
+}
+
+func (u *upstream) close() { _ = u.Conn.Close() }
+
+// upstreamTo returns a connection to m: a kept one unless fresh is asked for.
+// With careful it is one of which the server has not hung up, so far as can be
+// seen: that matters to requests that cannot be sent again.
+func (p *Proxy) upstreamTo(m *member, fresh, careful bool, within time.Duration) (*upstream, error) {
+	for !fresh {
+		u := m.idle.take()
+		if u == nil {
+			break
+		}
+		if !careful || p.quiet(u) {
+			return u, nil
+		}
+		u.close()
+	}
+	return p.dial(m.addr, within)
+}
+
+// quiet reports whether nothing has come on a connection that should carry
+// nothing: neither an end nor a byte.
+func (p *Proxy) quiet(u *upstream) bool {
+	tcp, ok := u.Conn.(*net.TCPConn)
+	if p.opt.Quiet != nil && ok {
+		return p.quietByHost(tcp)
+	}
+	_ = u.SetReadDeadline(time.Now().Add(glance))
+	u.rd = 0
+	var one [1]byte
+	n, err := u.Read(one[:])
+	return n == 0 && isTimeout(err)
+}
+
+func (p *Proxy) quietByHost(tcp *net.TCPConn) bool {
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return false
+	}
+	quiet := false
+	err = raw.Control(func(fd uintptr) { quiet = p.opt.Quiet(fd) })
+	return err == nil && quiet
+}
+
+// keep puts u where the next request to m finds it, or closes it.
+func (p *Proxy) keep(m *member, t *target, u *upstream) {
+	u.used, u.idleSince = true, p.now()
+	if !m.idle.put(u, m.server, t.keepalive) {
+		u.close()
+	}
+}
+
+// sweep closes what has been idle too long, tells of ejections that have ended,
+// and lets the budgets know the time.
+func (p *Proxy) sweep() {
+	now := p.now()
+	for _, s := range p.lasting.all() {
+		s.mu.Lock()
+		pools := make([]*idlePool, 0, len(s.idle))
+		for _, pool := range s.idle {
+			pools = append(pools, pool)
+		}
+		back := s.told && !s.ejected(now)
+		s.told = s.told && !back
+		s.mu.Unlock()
+		for _, pool := range pools {
+			pool.age(now - int64(upstreamIdle))
+		}
+		if back {
+			p.reinstated(s, "its time was up")
+		}
+	}
+	p.tickBudgets(now)
+	p.retireIdle(now, retireAfter)
+	if t := p.table.Load(); t != nil {
+		p.lasting.forget(&t.says)
+	}
+}
+
+func (p *Proxy) reinstated(s *server, why string) {
+	p.record(backstay.Event{
+		Kind: backstay.Reinstated, Ref: backstay.NewRef("service", s.service, s.id), From: "ejected", To: "in service", Because: why,
+	})
+}
+
+func (p *Proxy) tickBudgets(now int64) {
+	p.lasting.mu.Lock()
+	defer p.lasting.mu.Unlock()
+	for _, s := range p.lasting.services {
+		s.mu.Lock()
+		for ratio, b := range s.budgets {
+			b.tick(now, ratio)
+		}
+		s.mu.Unlock()
+	}
+}
