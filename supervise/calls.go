@@ -2,7 +2,6 @@ package supervise
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -40,13 +39,13 @@ func (s *Supervisor) Feed(ev keeperwire.Event) {
 }
 
 func (s *Supervisor) heard(now time.Time, m *machine, ev keeperwire.Event) {
-	r := run{starts: ev.Starts, failures: int(ev.Failures), pid: int(ev.PID), at: unixNano(ev.At)}
+	r := run{starts: ev.Starts, failures: int(ev.Failures), pid: int(ev.PID), at: unixNano(ev.At), why: string(ev.Text)}
 	before := m.runs()
 	switch ev.Kind {
 	case keeperwire.EvStarted:
 		m.begun(now, r)
 	case keeperwire.EvExited:
-		m.ended(now, r, exitOf(ev.Exit))
+		m.ended(now, r, ExitOf(ev.Exit))
 		if ev.State == keeperwire.Backoff || ev.State == keeperwire.Failed || ev.State == keeperwire.Completed {
 			m.moved(now, stateOf(ev.State), r, nextStart(ev))
 		}
@@ -76,7 +75,7 @@ func (s *Supervisor) Missed(ev keeperwire.Event) {
 	if ev.Kind != keeperwire.EvExited || ours(ev.ID) {
 		return
 	}
-	exit := exitOf(ev.Exit)
+	exit := ExitOf(ev.Exit)
 	s.opt.Events.Record(backstay.Event{
 		At: exit.At, Kind: backstay.StateChanged, Ref: backstay.NewRef("service", serviceOf(ev.ID), ev.ID),
 		From: string(backstay.Running), To: string(backstay.Crashed), Actor: "supervise",
@@ -157,7 +156,7 @@ func (s *Supervisor) abandon(now time.Time, id string) {
 	s.spawn(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, abandonWithin)
 		defer cancel()
-		if err := s.opt.Keeper.Remove(ctx, id); err != nil && !errors.Is(err, ErrNoSlot) && ctx.Err() == nil {
+		if err := s.opt.Keeper.Remove(ctx, id); err != nil && !noSlot(err) && ctx.Err() == nil {
 			s.opt.Log.Debug("slot not removed", "instance", id, "err", err)
 		}
 	})
@@ -200,22 +199,34 @@ func (s *Supervisor) Restart(ctx context.Context, id, reason string) error {
 	})
 }
 
-// Drain takes instance id out of traffic until [Supervisor.Undrain]; it runs on.
-// An agent that comes after this one knows.
-func (s *Supervisor) Drain(ctx context.Context, id string) error {
-	return s.durable(ctx, "drain", id, func(now time.Time, m *machine) error {
-		m.setDrained(now, true)
+// StartAgain starts instance id at once if it has ended, failed or waits for its
+// next start. One that waits for what it depends on goes on waiting.
+func (s *Supervisor) StartAgain(ctx context.Context, id string) error {
+	return s.durable(ctx, "start", id, func(_ time.Time, m *machine) error {
+		if m.leave != stay {
+			return leavingProblem(id)
+		}
+		m.again("start was asked for")
+		return nil
+	})
+}
+
+// Drain takes instance id out of traffic for who, until [Supervisor.Undrain]; it
+// runs on. An agent that comes after this one knows.
+func (s *Supervisor) Drain(ctx context.Context, id, who string) error {
+	return s.durable(ctx, "drain", id, func(_ time.Time, m *machine) error {
+		m.setDrained(true, "drained by "+who)
 		return nil
 	})
 }
 
 // Undrain ends [Supervisor.Drain].
 func (s *Supervisor) Undrain(ctx context.Context, id string) error {
-	return s.durable(ctx, "undrain", id, func(now time.Time, m *machine) error {
+	return s.durable(ctx, "undrain", id, func(_ time.Time, m *machine) error {
 		if m.leave != stay {
 			return leavingProblem(id)
 		}
-		m.setDrained(now, false)
+		m.setDrained(false, "drained no more")
 		return nil
 	})
 }

@@ -4,11 +4,17 @@ import (
 	"errors"
 
 	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/internal/keeperwire"
 )
 
-// ErrNoSlot is what a [Keeper] answers, alone or wrapped, about an instance
-// that it does not know.
-var ErrNoSlot = errors.New("the keeper has no such instance")
+// noSlotCode is how a keeper refuses what is about an instance it does not know.
+const noSlotCode = "no_slot"
+
+// noSlot reports whether the keeper has said that it does not know the instance.
+func noSlot(err error) bool {
+	var refusal *keeperwire.Msg
+	return errors.As(err, &refusal) && refusal.Code == noSlotCode
+}
 
 func notFound(id string) error {
 	return &backstay.Problem{

@@ -90,7 +90,7 @@ func (r *runner) Run(ctx context.Context, instance, name string, argv []string) 
 	}
 	select {
 	case ev := <-answer:
-		return exitOf(ev.Exit), ev.Text, nil
+		return ExitOf(ev.Exit), ev.Text, nil
 	case <-ctx.Done():
 		return backstay.Exit{}, nil, fmt.Errorf("the keeper has not answered: %w", ctx.Err())
 	}

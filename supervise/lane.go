@@ -2,7 +2,6 @@ package supervise
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -110,7 +109,7 @@ func (s *Supervisor) launch(id string, l *lane) {
 func (s *Supervisor) insist(ctx context.Context, id string, e effect, ask func(context.Context) error, tries int) error {
 	for n := 1; ; n++ {
 		err := ask(ctx)
-		if err == nil || errors.Is(err, ErrNoSlot) || ctx.Err() != nil || n == tries {
+		if err == nil || noSlot(err) || ctx.Err() != nil || n == tries {
 			return err
 		}
 		if n == quiet {
@@ -134,7 +133,7 @@ func (s *Supervisor) asking(m *machine, l *lane, e effect) (ask func(context.Con
 		put := s.putting(m, l)
 		return func(ctx context.Context) error {
 			err := k.Start(ctx, id)
-			if !errors.Is(err, ErrNoSlot) {
+			if !noSlot(err) {
 				return err
 			}
 			if err := put(ctx); err != nil {
@@ -186,7 +185,7 @@ func (s *Supervisor) asked(now time.Time, id string, l *lane, e effect, err erro
 	if m == nil || s.lanes[id] != l {
 		return
 	}
-	if err != nil && !errors.Is(err, ErrNoSlot) {
+	if err != nil && !noSlot(err) {
 		s.refused(id, l, e, err)
 		return
 	}

@@ -27,7 +27,7 @@ func adopt(now time.Time, slot keeperwire.Slot) *machine {
 		m.leaveWhy = n.text
 	}
 	if slot.Last.At != 0 {
-		last := exitOf(slot.Last)
+		last := ExitOf(slot.Last)
 		m.last, m.cause = &last, cause(last, 0)
 	}
 	m.because = "found by a new agent"
@@ -109,7 +109,7 @@ func (m *machine) reconcile(now time.Time, slot keeperwire.Slot) {
 	r := run{starts: slot.Starts, failures: int(slot.Failures), pid: int(slot.PID), at: unixNano(slot.StartedAt)}
 	newer := slot.Starts > m.starts
 	if slot.Last.At != 0 && (newer || m.alive() && !runs(slot.State)) {
-		m.missed(now, r, exitOf(slot.Last), newer)
+		m.missed(now, r, ExitOf(slot.Last), newer)
 	}
 	if runs(slot.State) {
 		m.begun(now, r)
@@ -158,8 +158,8 @@ func stateOf(s keeperwire.State) backstay.InstanceState {
 	}
 }
 
-// exitOf is an end in our words.
-func exitOf(e keeperwire.Exit) backstay.Exit {
+// ExitOf returns how a run ended, in the words of the root package.
+func ExitOf(e keeperwire.Exit) backstay.Exit {
 	return backstay.Exit{
 		At: unixNano(e.At), Known: e.Known, Code: int(e.Code), Signal: int(e.Signal), Core: e.Core, OOM: e.OOM,
 		Asked: e.Asked, Stage: e.Stage, Reason: e.Reason,

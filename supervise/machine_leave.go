@@ -36,14 +36,16 @@ func (m *machine) advance(now time.Time, to step) {
 	m.chain++
 }
 
-// withdrawn takes what the proxies said. refused is empty if all have agreed.
+// withdrawn takes what the proxies said. refused is empty if all have agreed,
+// which the registry has told people already.
 func (m *machine) withdrawn(now time.Time, chain, acks int, refused string) {
 	if chain != m.chain {
 		return
 	}
-	if refused == "" {
-		m.record(backstay.Withdrawn, "", "", fmt.Sprintf("%s acknowledged that it takes no more", count(acks, "proxy", "proxies")))
-	} else {
+	switch {
+	case refused == "" && m.leave != stay:
+		m.because = fmt.Sprintf("%s; %s acknowledged that it takes no more", m.leaveWhy, count(acks, "proxy", "proxies"))
+	case refused != "" && m.leave != stay:
 		m.force("not every proxy acknowledged within " + span(withdrawWithin) + ": " + refused)
 	}
 	switch m.leave {
@@ -148,11 +150,11 @@ func (m *machine) removed(time.Time) {
 
 // setDrained is drain and undrain by a person. It changes no state: the
 // instance runs, and takes no traffic.
-func (m *machine) setDrained(now time.Time, yes bool) {
+func (m *machine) setDrained(yes bool, why string) {
 	if m.drained == yes || m.leave != stay {
 		return
 	}
-	m.drained = yes
+	m.drained, m.because = yes, why
 	m.chain++
 	m.open = [2]bool{}
 	if !yes {

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -14,6 +15,7 @@ type run struct {
 	failures int
 	pid      int
 	at       time.Time // wall clock
+	why      string    // what a back-off waits for, where that is not its pause
 }
 
 // begin starts an instance whose dependencies are met.
@@ -96,7 +98,7 @@ func (m *machine) moved(now time.Time, to backstay.InstanceState, r run, next ti
 	m.failures, m.nextStart = r.failures, next
 	switch to {
 	case backstay.Backoff:
-		m.set(now, to, m.cause)
+		m.set(now, to, cmp.Or(r.why, m.cause))
 	case backstay.Failed:
 		m.healing = time.Time{}
 		m.set(now, to, fmt.Sprintf("ended %d times; the last: %s", m.failures, m.cause))
@@ -156,9 +158,17 @@ func (m *machine) restart(now time.Time, reason string) {
 		m.hurry = true
 		m.kill(now, reason)
 	default:
-		m.because = reason
-		m.emit(effect{do: doStart})
+		m.again(reason)
 	}
+}
+
+// again starts at once what has ended, fails or waits for its next start.
+func (m *machine) again(reason string) {
+	if m.alive() || m.leave != stay || m.state == backstay.Waiting {
+		return
+	}
+	m.because = reason
+	m.emit(effect{do: doStart})
 }
 
 // kill has the keeper end the run and begin another. Traffic ends first.

@@ -36,7 +36,8 @@ type Options struct {
 // Keeper is the parent of all processes, as the supervisor asks it. Methods may
 // block and are called beside the owner, in order for one instance. One that
 // fails is called again, so each does nothing where there is nothing to do. An
-// error that Is [ErrNoSlot] says that the keeper does not know the instance.
+// error that holds a [keeperwire.Msg] with the code no_slot says that the keeper
+// does not know the instance.
 type Keeper interface {
 	Put(ctx context.Context, spec keeperwire.Spec) error
 	Start(ctx context.Context, id string) error
