@@ -1,0 +1,166 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/backstay/backstay"
+)
+
+// errLost says that a release is to be started whose definition is gone.
+var errLost = errors.New("its definition is lost")
+
+// carry begins steps and reports whether any was done, and when to look again.
+// Nothing here waits: what may block is done beside the owner.
+func (s *service) carry(ctx context.Context, now time.Time, steps []Step) (acted bool, next time.Time) {
+	var gate chan struct{} // closed once traffic has moved
+	var moved []string
+	for _, st := range steps {
+		switch st.Do {
+		case Start:
+			if now.Before(s.startAfter) {
+				next = sooner(next, s.startAfter)
+				continue
+			}
+			s.start(ctx, st.Release)
+		case Withdraw:
+			gate, moved = make(chan struct{}), st.IDs
+			s.withdraw(ctx, st.IDs, gate)
+		case Stop:
+			for _, id := range st.IDs {
+				s.stop(ctx, id, st.Text, gate, contains(moved, id))
+			}
+		case Emit:
+			if st.Text != s.rec.newest().headline(now) { // that one is told as a change of state
+				s.step(st.Text)
+			}
+			continue
+		case Await:
+			next = sooner(next, st.At)
+			continue
+		case Prune:
+			s.prune()
+			continue
+		}
+		acted = true
+		s.d.metrics.did(st.Do)
+	}
+	return acted, next
+}
+
+func contains(ids []string, id string) bool {
+	for _, x := range ids {
+		if x == id {
+			return true
+		}
+	}
+	return false
+}
+
+// sooner returns the earlier of two times, of which zero is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// start has the pool begin an instance.
+func (s *service) start(ctx context.Context, seq int) {
+	rel, known := s.rels[seq]
+	s.starting[seq]++
+	s.d.fly(ctx, func() func() {
+		err := errLost
+		if known {
+			_, err = s.d.opt.Pool.Start(ctx, rel)
+		}
+		return func() { s.startedOr(seq, err) }
+	})
+}
+
+// startedOr takes the end of a start.
+func (s *service) startedOr(seq int, err error) {
+	if s.starting[seq]--; s.starting[seq] <= 0 {
+		delete(s.starting, seq)
+	}
+	if err == nil {
+		s.startFails, s.startError, s.startAfter = 0, "", time.Time{}
+		return
+	}
+	now := s.d.opt.Now()
+	s.startFails++
+	s.startAfter = now.Add(again.Wait(s.startFails))
+	if text := err.Error(); text != s.startError {
+		s.startError = text
+		s.tell(now, "start an instance of "+backstay.ReleaseID(s.name, seq)+": "+text+"; tried again")
+		s.d.opt.Log.Warn("instance not started", "service", s.name, "release", seq, "err", err)
+	}
+}
+
+// withdraw moves traffic away from ids in one swap and opens gate then.
+func (s *service) withdraw(ctx context.Context, ids []string, gate chan struct{}) {
+	s.d.fly(ctx, func() func() {
+		defer close(gate)
+		said, err := s.acked(ctx, ids)
+		return func() {
+			if err != nil {
+				s.d.opt.Log.Warn("traffic not moved in time", "service", s.name, "err", err)
+			}
+			s.tell(s.d.opt.Now(), fmt.Sprintf("traffic left %d at once: %s", len(ids), said))
+		}
+	})
+}
+
+// acked withdraws ids and says how that went.
+func (s *service) acked(ctx context.Context, ids []string) (said string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, withdrawWithin)
+	defer cancel()
+	began := time.Now()
+	acks, err := s.d.opt.Traffic.Withdraw(ctx, ids)
+	took := time.Since(began)
+	if err != nil {
+		return fmt.Sprintf("not acknowledged within %s", spell(took)), err //nolint:wrapcheck // only looked at
+	}
+	return fmt.Sprintf("withdrawn (ack %d/%d in %dms)", acks, acks, took.Milliseconds()), nil
+}
+
+// stop has an instance leave: out of traffic first. after is opened when all
+// traffic has moved, where it moves at once.
+func (s *service) stop(ctx context.Context, id, why string, after chan struct{}, withdrawn bool) {
+	l := &leave{}
+	s.stopping[id] = l
+	s.d.fly(ctx, func() func() {
+		if after != nil {
+			select {
+			case <-after:
+			case <-ctx.Done():
+			}
+		}
+		said := ""
+		if !withdrawn {
+			said, _ = s.acked(ctx, []string{id})
+			said += ", "
+		}
+		if f, counts := s.d.opt.Traffic.(inFlight); counts {
+			if n, err := f.InFlight(ctx, id); err == nil {
+				said += fmt.Sprintf("%d -> 0 in flight, ", n)
+			}
+		}
+		err := s.d.opt.Pool.Stop(ctx, id, why)
+		return func() { s.stoppedOr(id, l, said, err) }
+	})
+}
+
+// stoppedOr takes the answer of the pool.
+func (s *service) stoppedOr(id string, l *leave, said string, err error) {
+	l.said = said
+	if err == nil {
+		l.failed = time.Time{}
+		return
+	}
+	l.fails++
+	l.failed = s.d.opt.Now()
+	s.d.opt.Log.Warn("instance not stopped", "service", s.name, "instance", id, "err", err)
+}
