@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/api"
+)
+
+func (a *app) events() *cobra.Command {
+	var q window
+	cmd := &cobra.Command{
+		Use: "events [KIND/NAME]", Short: "what changed, from what to what, because of what", GroupID: groupLook, Args: takes("[KIND/NAME]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := q.check(); err != nil {
+				return err
+			}
+			ask := api.EventQuery{Tail: q.tail, Since: q.since.moment(time.Now()), Follow: q.follow}
+			if len(args) > 0 {
+				ref, err := api.CheckRef(args[0])
+				if err != nil {
+					return err //nolint:wrapcheck // a problem
+				}
+				ask.Ref = ref
+			}
+			err := a.client().Events(cmd.Context(), ask, func(e backstay.Event) error { return a.item(e, eventText(e)) })
+			return a.ended(cmd.Context(), q.follow, err)
+		},
+	}
+	q.flags(cmd, 50, "events")
+	return cmd
+}
+
+// eventText is an event on one line.
+func eventText(e backstay.Event) string {
+	text := e.At.Format("2006-01-02 15:04:05.000") + " " + string(e.Kind) + " " + string(e.Ref)
+	switch {
+	case e.From != "" && e.To != "":
+		text += ": " + e.From + " → " + e.To
+	case e.To != "":
+		text += ": " + e.To
+	}
+	if e.Because != "" {
+		text += ", " + e.Because
+	}
+	if e.Actor != "" {
+		text += " [" + e.Actor + "]"
+	}
+	return plainText(text)
+}

@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/internal/yamlout"
+)
+
+// print writes v to stdout as asked for: table is how people see it.
+func (a *app) print(v any, table func(w io.Writer) error) error {
+	switch a.output {
+	case "json":
+		return encodeJSON(a.Out, v)
+	case "yaml":
+		return yamlout.Encode(a.Out, v) //nolint:wrapcheck // it tells its story
+	default:
+		return table(a.Out)
+	}
+}
+
+func encodeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v) //nolint:wrapcheck // it names itself
+}
+
+// item writes one value of a stream to stdout: a line of JSON, a document of
+// YAML, or text.
+func (a *app) item(v any, text string) error {
+	switch a.output {
+	case "json":
+		e := json.NewEncoder(a.Out)
+		e.SetEscapeHTML(false)
+		return e.Encode(v) //nolint:wrapcheck // it names itself
+	case "yaml":
+		if _, err := io.WriteString(a.Out, "---\n"); err != nil {
+			return err //nolint:wrapcheck // stdout is gone
+		}
+		return yamlout.Encode(a.Out, v) //nolint:wrapcheck // it tells its story
+	default:
+		_, err := fmt.Fprintln(a.Out, text)
+		return err //nolint:wrapcheck // stdout is gone
+	}
+}
+
+// say talks to whoever is watching.
+func (a *app) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(a.Err, "backstay: "+format+"\n", args...) // nobody is left to tell
+}
+
+// columns writes rows in columns; cells are separated by tabs.
+func columns(w io.Writer, rows ...string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		if _, err := fmt.Fprintln(t, r); err != nil {
+			return err //nolint:wrapcheck // stdout is gone
+		}
+	}
+	return t.Flush() //nolint:wrapcheck // stdout is gone
+}
+
+// row joins cells.
+func row(cells ...any) string {
+	texts := make([]string, len(cells))
+	for i, c := range cells {
+		texts[i] = fmt.Sprint(c)
+	}
+	return strings.TrimRight(strings.Join(texts, "\t"), "\t")
+}
+
+// tell writes why a command failed to stderr and returns its status.
+func (a *app) tell(err error) backstay.ExitCode {
+	var mistakes *config.Error
+	if errors.As(err, &mistakes) {
+		err = refusalOf(mistakes)
+	}
+	r := asRefusal(err)
+	if a.output != "table" && a.output != "" {
+		_ = encodeJSON(a.Err, r) // nobody is left to tell
+		return api.Exit(&r.Problem)
+	}
+	if r.Text != "" {
+		_, _ = fmt.Fprintln(a.Err, r.Text)
+	} else {
+		for _, m := range r.Mistakes {
+			writeProblem(a.Err, &m)
+		}
+	}
+	writeProblem(a.Err, &r.Problem)
+	return api.Exit(&r.Problem)
+}
+
+func asRefusal(err error) *api.Refusal {
+	var r *api.Refusal
+	var p *backstay.Problem
+	switch {
+	case errors.As(err, &r):
+		return r
+	case errors.As(err, &p):
+		return &api.Refusal{Problem: *p}
+	default:
+		return &api.Refusal{Problem: backstay.Problem{Code: "failed", What: err.Error(), Do: "backstay status shows what is"}}
+	}
+}
+
+// refusalOf returns the mistakes of a file as the agent would.
+func refusalOf(e *config.Error) *api.Refusal {
+	all := e.Problems()
+	return &api.Refusal{
+		Problem: backstay.Problem{
+			Code: "invalid_file", What: count(len(all), "mistake") + " in " + e.File, Where: e.File,
+			Do: "change the lines shown; nothing was changed",
+		},
+		Mistakes: all, Text: e.Error(),
+	}
+}
+
+// writeProblem writes p for people.
+func writeProblem(w io.Writer, p *backstay.Problem) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "backstay: %s\n", p.What)
+	for _, l := range []struct{ head, text string }{{"where", p.Where}, {"why", p.Why}, {"do", p.Do}} {
+		if l.text != "" {
+			fmt.Fprintf(&b, "  %-6s %s\n", l.head, strings.ReplaceAll(l.text, "\n", "\n         "))
+		}
+	}
+	_, _ = io.WriteString(w, b.String()) // nobody is left to tell
+}
+
+// count returns n things in words.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	if strings.HasSuffix(thing, "y") {
+		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(thing, "y"))
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

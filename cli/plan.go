@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/api"
+)
+
+func (a *app) plan() *cobra.Command {
+	return &cobra.Command{
+		Use: "plan [FILE]", Short: "what apply would change, and what requests would notice", GroupID: groupFile, Args: takes("[FILE]"),
+		Long: "Compares FILE with the file in force and says what apply would do, key by key. It changes nothing.\n" +
+			"Without an agent it compares with the last good file of the state directory. The exit status is 3\nif there are changes.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, text, err := a.readFile(args)
+			if err != nil {
+				return err
+			}
+			p, err := a.client().Plan(cmd.Context(), name, text)
+			var none *backstay.Problem
+			if errors.As(err, &none) && none.Code == "no_agent" {
+				p, err = a.planAlone(name, text)
+			}
+			if err != nil {
+				return err //nolint:wrapcheck // a problem
+			}
+			if err := a.print(p, func(w io.Writer) error { return writePlan(w, p) }); err != nil {
+				return err
+			}
+			if len(p.Changes) > 0 {
+				return leave(backstay.ExitChanges)
+			}
+			return nil
+		},
+	}
+}
+
+func writePlan(w io.Writer, p api.Plan) error {
+	if len(p.Changes) == 0 {
+		_, err := fmt.Fprintf(w, "no changes: config %s\n", p.To)
+		return err //nolint:wrapcheck // stdout is gone
+	}
+	if err := writeChanges(w, p.Changes); err != nil {
+		return err
+	}
+	for _, o := range p.Overrides {
+		if _, err := fmt.Fprintf(w, "override stays: %s %s %s (the file says %s), by %s; %s ends it\n", o.Ref, o.What, o.Value, o.File, o.By, o.Ending); err != nil {
+			return err //nolint:wrapcheck // stdout is gone
+		}
+	}
+	for _, n := range p.Notes {
+		if _, err := fmt.Fprintln(w, "note: "+n); err != nil {
+			return err //nolint:wrapcheck // stdout is gone
+		}
+	}
+	return nil
+}
+
+// writeChanges writes one line for each change, and below it what requests notice.
+func writeChanges(w io.Writer, changes []api.Change) error {
+	var rows []string
+	for _, c := range changes {
+		notice := c.Traffic
+		if notice == "" {
+			notice = "no request notices"
+		}
+		rows = append(rows, row(c.Tag, plainText(c.Text), notice, c.Where))
+	}
+	return columns(w, rows...)
+}

@@ -1,0 +1,37 @@
+package cli
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/api"
+)
+
+// resolve returns what an argument points at, which must be of one of kinds.
+func (a *app) resolve(ctx context.Context, arg string, kinds ...string) (backstay.Ref, error) {
+	if name, ok := strings.CutPrefix(arg, "backstay/"); ok { // the service that roles log under
+		arg = "role/" + name
+	}
+	if strings.Contains(arg, "/") {
+		if _, err := api.CheckRef(arg); err != nil {
+			return "", err //nolint:wrapcheck // a problem
+		}
+	}
+	st, err := a.client().Status(ctx)
+	if err != nil {
+		return "", err //nolint:wrapcheck // a problem
+	}
+	ref, err := api.Resolve(st, arg)
+	if err != nil {
+		return "", err //nolint:wrapcheck // a problem
+	}
+	if !slices.Contains(kinds, ref.Kind()) {
+		return "", &backstay.Problem{
+			Code: "bad_argument", What: "this cannot be done to " + string(ref), Where: quotedShort(arg),
+			Do: "name a " + strings.Join(kinds, " or a "),
+		}
+	}
+	return ref, nil
+}

@@ -1,0 +1,354 @@
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/api"
+)
+
+// view renders a status; now is when it was read.
+type view struct {
+	api.Status
+	style
+
+	b strings.Builder
+}
+
+// renderStatus returns st for people. It is a pure function.
+func renderStatus(st api.Status, s style) string {
+	v := view{Status: st, style: s}
+	v.top()
+	v.services()
+	v.frontends()
+	v.roles()
+	v.overrides()
+	v.off()
+	v.problems()
+	return v.b.String()
+}
+
+func (v *view) line(format string, args ...any) { fmt.Fprintf(&v.b, format+"\n", args...) }
+
+// table writes a table under its head, in columns.
+func (v *view) table(head string, rows []string) {
+	if len(rows) == 0 {
+		return
+	}
+	v.b.WriteByte('\n')
+	var b strings.Builder
+	_ = columns(&b, append([]string{head}, rows...)...) // a builder takes all
+	first, rest, _ := strings.Cut(b.String(), "\n")
+	v.b.WriteString(v.head(strings.TrimRight(first, " ")) + "\n")
+	for l := range strings.Lines(rest) {
+		v.b.WriteString(v.mark(strings.TrimRight(l, " \n")) + "\n")
+	}
+}
+
+// mark colours the rows that begin with a sign.
+func (v *view) mark(l string) string {
+	switch {
+	case strings.HasPrefix(l, signBad):
+		return v.bad(l)
+	case strings.HasPrefix(l, signWarn):
+		return v.warn(l)
+	default:
+		return l
+	}
+}
+
+// Signs at the beginning of a row, so that no meaning is in the colour alone.
+const (
+	signGood = "  "
+	signWarn = "~ " // on its way
+	signBad  = "! "
+)
+
+func (v *view) top() {
+	v.line("node %s   backstay %s   config %s   generation %d", v.Node, v.Version, configText(v.Config), v.Generation)
+	j := verdict(v.Status)
+	if j.exit == backstay.ExitOK {
+		v.line("%s", v.good(j.text))
+	} else {
+		v.line("%s", v.bad(j.text))
+	}
+}
+
+func configText(c api.ConfigStatus) string {
+	if c.Digest == "" {
+		return "none"
+	}
+	text := c.Digest + " of " + c.File + " since " + clock(c.AppliedAt)
+	if c.By != "" {
+		text += " by " + c.By
+	}
+	if c.Source == "last_good" {
+		text += " (LAST GOOD: the file on disk is refused)"
+	}
+	return text
+}
+
+func (v *view) services() {
+	var rows []string
+	for _, s := range v.Services {
+		rows = append(rows, v.service(s))
+		for _, i := range s.Instances {
+			rows = append(rows, v.instance(s, i))
+		}
+	}
+	v.table(row("  SERVICE", "RELEASE", "READY", "STATE", "REQUESTS", "FAILED", "IN FLIGHT"), rows)
+}
+
+func (v *view) service(s api.Service) string {
+	release := s.Release
+	if s.Version != "" {
+		release += " " + s.Version
+	}
+	ready := fmt.Sprintf("%d/%d", s.Ready(), s.Replicas)
+	cells := []any{serviceSign(s) + s.Name, release, ready, v.serviceState(s)}
+	if s.Traffic != nil && s.Balanced {
+		cells = append(cells, s.Traffic.Requests, s.Traffic.Failed, s.Traffic.InFlight)
+	}
+	return row(cells...)
+}
+
+func serviceSign(s api.Service) string {
+	switch {
+	case !s.Well():
+		return signBad
+	case s.Deploy != nil && !s.Deploy.State.Ended():
+		return signWarn
+	default:
+		return signGood
+	}
+}
+
+// serviceState is the one thing to know about s.
+func (v *view) serviceState(s api.Service) string {
+	switch {
+	case s.Stopped:
+		return "stopped" + by(s.StoppedBy)
+	case s.Wanted != "" && s.Wanted != s.Release && s.Deploy != nil && s.Deploy.State == api.DeployRolledBack:
+		return "the file wants " + s.Wanted + ": rolled back, " + short(s.Deploy.Reason)
+	case s.Deploy != nil && !s.Deploy.State.Ended(), s.Deploy != nil && s.Deploy.State == api.DeployStuck:
+		return v.deployState(*s.Deploy)
+	case s.Ready() < s.Replicas:
+		return fmt.Sprintf("%d missing", s.Replicas-s.Ready())
+	case s.Completes:
+		return "completed"
+	case s.Balanced:
+		return "serving"
+	default:
+		return "running"
+	}
+}
+
+func (v *view) deployState(d api.Deploy) string {
+	text := "deploy to " + d.To + " " + strings.ReplaceAll(string(d.State), "_", " ")
+	switch {
+	case d.State == api.DeployRolling && d.Of > 0:
+		text += fmt.Sprintf(", %d of %d", d.Replaced, d.Of)
+	case d.Reason != "":
+		text += ": " + short(d.Reason)
+	}
+	return text
+}
+
+func by(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " by " + name
+}
+
+// maxCell keeps a row on one line: the whole story is told by why.
+const maxCell = 60
+
+func short(s string) string {
+	if r := []rune(plainText(s)); len(r) > maxCell {
+		return string(r[:maxCell]) + "…"
+	}
+	return plainText(s)
+}
+
+func (v *view) instance(s api.Service, i api.Instance) string {
+	sign := signGood
+	switch {
+	case i.State == backstay.Failed || i.State == backstay.Backoff || i.State == backstay.Crashed || i.State == backstay.Running && !i.Ready && !i.Drained:
+		sign = signBad
+	case !i.Serves() && i.State != backstay.Stopped:
+		sign = signWarn
+	}
+	cells := []any{sign + "  " + i.ID, i.Release, "", v.instanceState(i)}
+	if i.Server != nil && s.Balanced {
+		t := i.Server.Traffic
+		cells = append(cells, t.Requests, t.Failed, t.InFlight)
+	}
+	return row(cells...)
+}
+
+// instanceState is the one thing to know about i.
+func (v *view) instanceState(i api.Instance) string {
+	now := v.At
+	switch i.State {
+	case backstay.Running:
+		return v.runningState(i)
+	case backstay.Starting:
+		return fmt.Sprintf("starting for %s, pid %d", api.Age(now.Sub(i.Started)), i.PID) + probeText(i)
+	case backstay.Waiting:
+		return "waiting for " + strings.Join(i.WaitsFor, ", ")
+	case backstay.Backoff:
+		return "backoff: " + lastText(i) + fmt.Sprintf(", again in %s (attempt %d)", api.Age(i.NextStart.Sub(now)), i.Failures+1)
+	case backstay.Failed:
+		text := fmt.Sprintf("failed %d times: ", i.Failures) + lastText(i)
+		if !i.NextStart.IsZero() {
+			text += ", again in " + api.Age(i.NextStart.Sub(now))
+		}
+		return text
+	case backstay.Crashed:
+		return "crashed: " + lastText(i)
+	case backstay.Draining, backstay.Stopping:
+		return string(i.State) + " for " + api.Age(now.Sub(i.Since))
+	default:
+		return string(i.State)
+	}
+}
+
+func (v *view) runningState(i api.Instance) string {
+	text := fmt.Sprintf("pid %d%s", i.PID, portText(i))
+	switch {
+	case i.DrainedBy != "":
+		text = "drained by " + i.DrainedBy + ", " + text
+	case i.Drained:
+		text = "drained, " + text
+	case !i.Ready:
+		text = "not ready, " + text + probeText(i)
+	case i.Server != nil && i.Server.Ejected != nil && i.Server.Ejected.Until.After(v.At):
+		text = "ejected for " + api.Age(i.Server.Ejected.Until.Sub(v.At)) + ": " + short(i.Server.Ejected.Because)
+	default:
+		text = "ready for " + api.Age(v.At.Sub(i.ReadySince)) + ", " + text
+	}
+	if i.Starts > 1 && i.Last != nil {
+		text += fmt.Sprintf(", run %d", i.Starts)
+	}
+	return text
+}
+
+// probeText is what the probe that decides says.
+func probeText(i api.Instance) string {
+	for _, p := range i.Probes {
+		if !p.Good && p.Output != "" {
+			return ": " + p.Name + " says " + short(p.Output)
+		}
+	}
+	return ""
+}
+
+func lastText(i api.Instance) string {
+	if i.Last == nil {
+		return short(i.Because)
+	}
+	return short(i.Last.String())
+}
+
+// portText names the ports, smallest name first.
+func portText(i api.Instance) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(i.Ports)) {
+		parts = append(parts, ":"+strconv.Itoa(int(i.Ports[name])))
+	}
+	if parts == nil {
+		return ""
+	}
+	return " at " + strings.Join(parts, " ")
+}
+
+func (v *view) frontends() {
+	var rows []string
+	for _, f := range v.Frontends {
+		for n, b := range f.Binds {
+			sign, state, cells := signGood, "bound", []any(nil)
+			if !b.Bound {
+				sign, state = signBad, "not bound: "+short(b.Because)
+			}
+			if n == 0 && f.Traffic != nil {
+				cells = []any{f.Traffic.Requests, f.Traffic.Failed, f.Traffic.InFlight, f.Conns}
+			}
+			rows = append(rows, row(append([]any{sign + f.Name, b.Address, state}, cells...)...))
+		}
+	}
+	v.table(row("  FRONTEND", "ADDRESS", "STATE", "REQUESTS", "FAILED", "IN FLIGHT", "CONNS"), rows)
+}
+
+func (v *view) roles() {
+	var rows []string
+	for _, r := range v.Roles {
+		sign, state := signGood, fmt.Sprintf("pid %d for %s", r.PID, api.Age(v.At.Sub(r.Since)))
+		switch {
+		case !r.Running:
+			sign, state = signBad, "not running"+because(r)
+		case r.Generation < r.Newest:
+			sign, state = signWarn, state+fmt.Sprintf(", serves snapshot %d, %d is being sent", r.Generation, r.Newest)
+		}
+		if r.Running && r.Starts > 1 && r.Last != nil {
+			state += fmt.Sprintf(", run %d, the one before %s", r.Starts, r.Last)
+		}
+		rows = append(rows, row(sign+r.Name, state))
+	}
+	v.table(row("  ROLE", "STATE"), rows)
+}
+
+func because(r api.Role) string {
+	switch {
+	case r.Because != "":
+		return ": " + short(r.Because)
+	case r.Last != nil:
+		return ": " + r.Last.String()
+	default:
+		return ""
+	}
+}
+
+func (v *view) overrides() {
+	var rows []string
+	for _, o := range v.Overrides {
+		value := o.What + " " + o.Value
+		if o.File != "" {
+			value += " (the file says " + o.File + ")"
+		}
+		rows = append(rows, row("  "+string(o.Ref), value, o.By+", "+clock(o.Since), o.Ending))
+	}
+	v.table(row("  CHANGED BY HAND", "WHAT", "WHO AND WHEN", "ENDS WITH"), rows)
+}
+
+func (v *view) off() {
+	var rows []string
+	for _, o := range v.Off {
+		rows = append(rows, row("  "+o.What, short(o.Why)))
+	}
+	v.table(row("  OFF HERE", "WHY"), rows)
+}
+
+// maxMistakes is how many mistakes of a refused file status shows: one screen.
+const maxMistakes = 3
+
+func (v *view) problems() {
+	if r := v.Config.Refused; r != nil {
+		v.line("\n%s", v.bad(fmt.Sprintf("%sfile refused at %s: %s", signBad, clock(v.Config.RefusedAt), r.What)))
+		for n, m := range r.Mistakes {
+			if n == maxMistakes {
+				v.line("    and %d more: backstay validate %s", len(r.Mistakes)-n, v.Config.File)
+				break
+			}
+			v.line("    %s: %s; %s", m.Where, m.What, m.Do)
+		}
+	}
+	for _, p := range v.Problems {
+		v.line("\n%s", v.bad(signBad+p.What))
+		v.line("    %s", p.Do)
+	}
+}
