@@ -164,11 +164,11 @@ func (m *machine) setReady(now time.Time, yes bool, why string) {
 	m.tell()
 	words := map[bool]string{true: "ready", false: "not ready"}
 	m.record(backstay.ReadyChanged, words[!yes], words[yes], why)
-	if m.alive() {
+	if m.alive() && !m.killing { // else the keeper learns more than that
 		m.emit(effect{do: doReady, yes: yes})
 	}
-	if yes && m.state == backstay.Starting {
-		m.set(now, backstay.Running, why)
+	if yes && m.state == backstay.Starting || m.state == backstay.Running {
+		m.set(now, backstay.Running, words[yes]+": "+why)
 	}
 }
 
@@ -189,15 +189,15 @@ func (m *machine) well() (yes bool, why string) {
 	start, ready := &m.probes[startup], &m.probes[readiness]
 	switch {
 	case start.there() && !start.t.Good:
-		return false, start.said()
+		return false, start.said(startup)
 	case ready.there() && !ready.t.Good:
-		return false, ready.said()
+		return false, ready.said(readiness)
 	case m.byAge() && !m.aged:
 		return false, "has not run for " + span(aliveEnough)
-	case ready.there():
-		return true, ready.said()
-	case start.there():
-		return true, start.said()
+	case ready.there() && !ready.answered.IsZero():
+		return true, ready.said(readiness)
+	case start.there() && !start.answered.IsZero():
+		return true, start.said(startup)
 	default:
 		return true, "has run for " + span(aliveEnough)
 	}

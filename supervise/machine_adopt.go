@@ -21,7 +21,7 @@ func adopt(now time.Time, slot keeperwire.Slot) *machine {
 	if noteErr != nil {
 		n = note{}
 	}
-	m.starts, m.failures = slot.Starts, int(slot.Failures)
+	m.starts, m.failures, m.nextStart = slot.Starts, int(slot.Failures), nextOf(slot)
 	m.drained, m.leave, m.leaveAt = n.drained, n.leave, n.leaveAt
 	if m.leave != stay {
 		m.leaveWhy = n.text
@@ -106,7 +106,7 @@ func (m *machine) reconcile(now time.Time, slot keeperwire.Slot) {
 	if slot.Starts < m.starts { // the slot was lost, and is another
 		m.base, m.starts = m.base+m.starts-slot.Starts, slot.Starts
 	}
-	r := run{starts: slot.Starts, failures: int(slot.Failures), pid: int(slot.PID), at: unixNano(slot.StartedAt)}
+	r := run{starts: slot.Starts, failures: int(slot.Failures), pid: int(slot.PID), at: unixNano(slot.StartedAt), why: slot.Why}
 	newer := slot.Starts > m.starts
 	if slot.Last.At != 0 && (newer || m.alive() && !runs(slot.State)) {
 		m.missed(now, r, ExitOf(slot.Last), newer)
@@ -117,11 +117,20 @@ func (m *machine) reconcile(now time.Time, slot keeperwire.Slot) {
 			m.emit(effect{do: doReady, yes: m.ready})
 		}
 	} else {
-		m.moved(now, stateOf(slot.State), r, time.Time{})
+		m.moved(now, stateOf(slot.State), r, nextOf(slot))
 	}
 	if !bytes.Equal(slot.Note, m.noted.encode()) && m.noted.state != "" {
 		m.emit(effect{do: doNote, note: m.noted})
 	}
+}
+
+// nextOf is when slot starts next, by the wall clock: the last start is known by
+// both clocks.
+func nextOf(slot keeperwire.Slot) time.Time {
+	if slot.NextStart == 0 || slot.Started == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, slot.StartedAt+slot.NextStart-slot.Started)
 }
 
 // missed takes an end whose event was lost. Where a newer run has begun since,

@@ -59,23 +59,32 @@ func (m *machine) begun(now time.Time, r run) {
 
 // ended takes that a run has ended. The registry hears it first.
 func (m *machine) ended(now time.Time, r run, exit backstay.Exit) {
-	if r.starts < m.starts || !m.alive() && m.last != nil && !exit.At.After(m.last.At) {
+	if r.starts < m.starts || r.starts == m.starts && !m.alive() && m.last != nil && !exit.At.After(m.last.At) {
 		return // it is known
 	}
 	m.starts, m.failures = r.starts, r.failures
 	m.cause = m.causeOf(exit)
-	m.setReady(now, false, m.cause)
 	m.pid, m.killing, m.last, m.lastLog = 0, false, &exit, nil
+	m.setReady(now, false, m.cause)
 	m.stopProbes()
 	switch m.leave {
 	case stay:
 		m.emit(effect{do: doTail})
-		m.set(now, backstay.Crashed, m.cause)
+		m.fell(now, exit)
 	case withdrawing, draining: // nothing of it is left to drain; the keeper must not start it again
 		m.signal(now)
 	case stopping, removing:
 		m.remove(now)
 	}
+}
+
+// fell is an end that nobody asked for, but for a job that has done its work.
+func (m *machine) fell(now time.Time, exit backstay.Exit) {
+	if exit.OK() && m.known && m.conf.Restart.Policy != "always" {
+		m.complete(now)
+		return
+	}
+	m.set(now, backstay.Crashed, m.cause)
 }
 
 // causeOf says in one line how the present run ended.
@@ -213,7 +222,7 @@ func (m *machine) view() backstay.Instance {
 		last := *m.last
 		v.Last = &last
 	}
-	if m.state == backstay.Starting && m.alive() {
+	if m.state == backstay.Starting && m.watched() {
 		if yes, why := m.well(); !yes {
 			v.Because += "; not ready: " + why
 		}

@@ -30,11 +30,11 @@ type probe struct {
 func (p *probe) there() bool { return p.conf != nil }
 
 // said is the last answer, in words.
-func (p *probe) said() string {
-	if p.answered.IsZero() && p.output == "" {
-		return "nothing heard yet"
+func (p *probe) said(i int) string {
+	if p.answered.IsZero() {
+		return probeNames[i] + " has not been heard yet"
 	}
-	return p.output
+	return probeNames[i] + ": " + p.output
 }
 
 func (p *probe) status(i int, ports map[string]uint16) backstay.ProbeStatus {
@@ -88,7 +88,7 @@ func (m *machine) beginProbes(now time.Time) {
 		p := &m.probes[i]
 		p.t = health.Threshold{Good: i == liveness || i == readiness && m.meta.Ready == "started", Since: now}
 		p.output, p.answered, p.counted = "", time.Time{}, time.Time{}
-		p.schedule.Stop()
+		p.schedule = health.Schedule{} // what is still asked of the run before does not hold this one up
 	}
 	m.schedule(now, 0)
 }
@@ -140,14 +140,10 @@ func (m *machine) question(now time.Time, i int) question {
 func (m *machine) answer(now time.Time, q question, r health.Result) {
 	i := q.probe
 	p := &m.probes[i]
+	if !m.watched() || q.starts != m.starts || q.conf != p.conf {
+		return
+	}
 	p.schedule.Answered()
-	if !m.watched() {
-		return
-	}
-	m.schedule(now, 0) // where the rounds had to wait for this answer
-	if q.starts != m.starts || q.conf != p.conf {
-		return
-	}
 	if r.Unknown || health.Stale(*p.conf, q.at, now) {
 		return
 	}
@@ -218,7 +214,7 @@ func (m *machine) configure(now time.Time, s Service, phase float64) {
 		m.schedule(now, phase)
 		m.judge(now)
 	}
-	if p := fingerprint(s); p != m.meta.Policy {
+	if p := fingerprint(s); p != m.meta.Policy && m.meta.Release != "" {
 		m.meta.Policy = p
 		m.emit(effect{do: doPut})
 	}
@@ -233,8 +229,7 @@ func (m *machine) setProbe(now time.Time, i int, conf *backstay.Probe) {
 	if !p.there() {
 		t = m.found(now, i)
 	}
-	*p = probe{conf: conf, schedule: p.schedule, t: t}
-	p.schedule.Stop()
+	*p = probe{conf: conf, t: t}
 }
 
 // found is what a probe that is new here begins with: what the agent before us
