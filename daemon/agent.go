@@ -132,7 +132,7 @@ func (a *agent) group() *run.Group {
 	g.Add(run.Part{Name: "file", After: []string{"deploy"}, Run: a.keepFile})
 	g.Add(run.Part{Name: "proxy", After: []string{"file"}, Run: run.AtOnce(a.proxy.watch)})
 	g.Add(run.Part{Name: "api", After: []string{"file"}, Run: a.serveAPI})
-	if a.Metrics != "" {
+	if a.Scrape != "" {
 		g.Add(run.Part{Name: "metrics", Run: run.AtOnce(a.serveMetrics)})
 	}
 	return g
@@ -182,7 +182,9 @@ func (a *agent) hear(ev keeperwire.Event) {
 func (a *agent) miss(ev keeperwire.Event) {
 	if isRole(ev.ID) {
 		a.tellRole(ev)
+		return
 	}
+	a.supervise.Missed(ev)
 }
 
 func (a *agent) tellRole(ev keeperwire.Event) {
@@ -194,7 +196,7 @@ func (a *agent) tellRole(ev keeperwire.Event) {
 		From: "ended", To: "running", Because: fmt.Sprintf("pid %d", ev.PID),
 	}
 	if ev.Kind == keeperwire.EvExited {
-		e.From, e.To, e.Because = "running", "ended", supervise.ExitOf(ev.Exit).String()
+		e.From, e.To, e.Because = "running", "ended", exitOf(ev.Exit).String()
 	}
 	a.bus.Record(e)
 }
@@ -222,6 +224,12 @@ func (t *traffic) Withdraw(ctx context.Context, ids []string) (int, error) {
 	return t.registry.WithdrawAll(ctx, ids) //nolint:wrapcheck // it tells its story
 }
 
+// InFlight counts the requests at an instance, for those who watch a deploy.
+func (t *traffic) InFlight(ctx context.Context, id string) (int, error) {
+	s, err := t.proxy.stats(ctx)
+	return s.Servers[id].InFlight, err
+}
+
 // Counters implements [deploy.Traffic]: what requests met at a release.
 func (t *traffic) Counters(_, release string) deploy.Counters {
 	ctx, cancel := context.WithTimeout(context.Background(), proxyAskWithin)
@@ -235,13 +243,13 @@ func (t *traffic) Counters(_, release string) deploy.Counters {
 }
 
 func (a *agent) serveMetrics(ctx context.Context) error {
-	f, err := sock.Listen(a.Metrics)
+	f, err := sock.Listen(a.Scrape)
 	if err != nil {
 		return fmt.Errorf("serve metrics: %w", err)
 	}
 	defer func() { _ = f.Close() }()
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", a.backend().Metrics())
+	mux.Handle("GET /metrics", a.Metrics())
 	return serveHTTP(ctx, f, mux)
 }
 

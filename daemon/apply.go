@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"time"
 
@@ -48,7 +49,7 @@ func (a *agent) prepare(ctx context.Context, name string, text []byte) (*desired
 	if err != nil {
 		return nil, refusalOf(err)
 	}
-	d := &desired{kept: kept{Digest: textDigest(text), Name: name}, source: "file", text: text, file: f, late: map[string]error{}}
+	d := &desired{kept: kept{Digest: f.Digest(), Name: name}, source: "file", text: text, file: f, late: map[string]error{}}
 	if d.orders, err = readOrders(f); err != nil {
 		return nil, &backstay.Problem{Code: "file_unreadable", What: err.Error(), Where: name, Do: "put the file right; nothing has changed"}
 	}
@@ -71,22 +72,13 @@ func (a *agent) work(d *desired) {
 			continue
 		}
 		w := deploy.Want{
-			Release: rel, Replicas: s.Replicas, Config: s.Deploy, Stopped: o.Stopped || down != nil, FixedPorts: fixedPorts(s.Ports),
+			Release: rel, Replicas: s.Replicas, Config: s.Deploy, Stopped: o.Stopped || down != nil, FixedPorts: d.file.FixedPorts(name),
 		}
 		if o.Replicas != nil {
 			w.Replicas = *o.Replicas
 		}
 		d.wants[name] = w
 	}
-}
-
-func fixedPorts(ports map[string]supervise.PortWish) bool {
-	for _, p := range ports {
-		if p.Number > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // refusalOf returns every mistake of a file.
@@ -113,7 +105,7 @@ func plural(n int, what string) string {
 // accept puts d in force: all of it, or nothing. changing is held.
 func (a *agent) accept(ctx context.Context, d *desired) error {
 	before := a.now.Load()
-	bound, err := a.link.bind(ctx, binds(d.file))
+	bound, err := a.link.bind(ctx, d.file.Binds())
 	if err != nil {
 		return err
 	}
@@ -167,7 +159,7 @@ func (a *agent) withLate(d *desired) map[string]deploy.Want {
 		}
 		s := d.file.Services[name]
 		if rel, ok := a.deploy.Current(name); ok {
-			d.wants[name] = deploy.Want{Release: rel, Replicas: s.Replicas, Config: s.Deploy, FixedPorts: fixedPorts(s.Ports)}
+			d.wants[name] = deploy.Want{Release: rel, Replicas: s.Replicas, Config: s.Deploy, FixedPorts: d.file.FixedPorts(name)}
 		}
 	}
 	return d.wants
@@ -188,7 +180,7 @@ func (a *agent) settle(ctx context.Context, d *desired) {
 	if err := a.registry.Settle(waiting); err != nil {
 		a.log.Warn("a proxy has not yet taken the file", "why", err.Error())
 	}
-	keep := binds(d.file)
+	keep := d.file.Binds()
 	for _, name := range a.link.names() {
 		if bind, ok := bindOf(name); ok && !slices.Contains(keep, bind) {
 			a.proxy.forget(bind)
@@ -216,7 +208,7 @@ func (a *agent) joinProxy(ctx context.Context, f *config.File) error {
 		return err
 	}
 	fds := []string{heldAPI, heldFiles}
-	for _, bind := range binds(f) {
+	for _, bind := range f.Binds() {
 		fds = append(fds, heldName(bind))
 	}
 	spec, err := a.proxySpec(fds)
@@ -357,7 +349,7 @@ func (a *agent) refresh(ctx context.Context) {
 		a.log.Warn("certificates not read anew, the old ones are served", "why", err.Error())
 		return
 	}
-	if sameCerts(next.certs, d.orders.certs) {
+	if reflect.DeepEqual(next.certs, d.orders.certs) {
 		return
 	}
 	fresh := *d

@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,11 +33,6 @@ type kept struct {
 type configs struct {
 	dir   string // texts and their descriptions
 	force string // file on tmpfs: what is in force
-}
-
-func textDigest(text []byte) string {
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])[:8]
 }
 
 // keep makes text a good file, durably, and forgets the oldest.

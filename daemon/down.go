@@ -12,6 +12,7 @@ import (
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/deploy"
 	"github.com/backstay/backstay/internal/atomicfile"
 )
 
@@ -96,10 +97,12 @@ func (a *agent) endDown() error {
 func (a *agent) again(ctx context.Context) error {
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	return a.againHeld(ctx)
+	return a.againHeld(ctx, deploy.Ask{})
 }
 
-func (a *agent) againHeld(ctx context.Context) error {
+// againHeld is again with changing held; releases that are new with it are of
+// whoever asks.
+func (a *agent) againHeld(ctx context.Context, ask deploy.Ask) error {
 	d := a.now.Load()
 	if d == nil {
 		return &backstay.Problem{
@@ -110,6 +113,10 @@ func (a *agent) againHeld(ctx context.Context) error {
 	next := *d
 	next.late = map[string]error{}
 	a.work(&next)
+	for name, w := range next.wants {
+		w.Release.By, w.Release.Why = ask.By, ask.Why
+		next.wants[name] = w
+	}
 	for _, err := range sortedErrors(&next, nil) {
 		a.log.Warn("release not made, what is wanted stays", "why", err.Error())
 	}

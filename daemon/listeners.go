@@ -8,11 +8,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/backstay/backstay"
-	"github.com/backstay/backstay/config"
 	"github.com/backstay/backstay/host/sock"
 )
 
@@ -33,16 +31,6 @@ func bindOf(name string) (bind string, ok bool) {
 	}
 	bind, err := url.QueryUnescape(escaped)
 	return bind, err == nil
-}
-
-// binds returns the addresses of all frontends of f, each once, sorted.
-func binds(f *config.File) []string {
-	var all []string
-	for _, front := range f.Frontends {
-		all = append(all, front.Bind...)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }
 
 // bind binds those of addresses that nobody holds yet, all or none. A socket is

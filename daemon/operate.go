@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,11 +10,8 @@ import (
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/deploy"
 )
-
-// backend is the agent as the API sees it. Its methods are in the files named
-// after what they are about.
-func (a *agent) backend() *agent { return a }
 
 // Scale implements [api.Operator].
 func (a *agent) Scale(ctx context.Context, service string, replicas *int, by api.Actor) (api.Done, error) {
@@ -24,7 +22,7 @@ func (a *agent) Scale(ctx context.Context, service string, replicas *int, by api
 	}
 	text := fmt.Sprintf("%s: %s wanted, as the file says", service, plural(f.Replicas, "instance"))
 	if replicas != nil {
-		if *replicas < 0 || *replicas > maxReplicas || *replicas > 1 && fixedPorts(f.Ports) {
+		if *replicas < 0 || *replicas > maxReplicas || *replicas > 1 && a.now.Load().file.FixedPorts(service) {
 			return api.Done{}, &backstay.Problem{
 				Code: "bad_replicas", What: fmt.Sprintf("%s cannot have %d instances", service, *replicas), Where: string(ref),
 				Why: "a service with a fixed port has one, any other up to 1000", Do: "ask for a number that it can have, or give it ports: auto",
@@ -72,9 +70,8 @@ func (a *agent) override(ctx context.Context, service string, by api.Actor, text
 	if !done.Changed {
 		return done, nil
 	}
-	if err := a.againHeld(ctx); err != nil {
-		_ = a.overrides.set(service, before.By, func(o *override) { *o = before })
-		return api.Done{}, err
+	if err := a.againHeld(ctx, deploy.Ask{By: by.Name, Why: text}); err != nil {
+		return api.Done{}, errors.Join(err, a.overrides.restore(service, before))
 	}
 	kind := backstay.OverrideSet
 	if after.empty() {
@@ -93,7 +90,7 @@ func sameOverride(a, b override) bool {
 // waits or has failed.
 func (a *agent) Start(ctx context.Context, ref backstay.Ref, by api.Actor) (api.Done, error) {
 	if ref.Kind() == "instance" {
-		if err := a.supervise.StartAgain(ctx, ref.Name()); err != nil {
+		if err := a.link.Start(ctx, ref.Name()); err != nil {
 			return api.Done{}, err //nolint:wrapcheck // it is a Problem
 		}
 		return api.Done{Ref: ref, Changed: true, Text: ref.Name() + " starts"}, nil
@@ -117,7 +114,7 @@ func (a *agent) Start(ctx context.Context, ref backstay.Ref, by api.Actor) (api.
 	for _, i := range a.supervise.Instances() {
 		if i.Service == name && (i.State == backstay.Failed || i.State == backstay.Backoff) {
 			done.Changed = true
-			err = a.supervise.StartAgain(ctx, i.ID)
+			err = a.link.Start(ctx, i.ID)
 		}
 	}
 	return done, err //nolint:wrapcheck // it is a Problem
@@ -160,16 +157,16 @@ func (a *agent) Restart(ctx context.Context, ref backstay.Ref, by api.Actor) (ap
 
 // Drain implements [api.Operator].
 func (a *agent) Drain(ctx context.Context, ref backstay.Ref, by api.Actor) (api.Done, error) {
-	return a.each(ctx, ref, by, "takes no new requests", func(id string) error { return a.supervise.Drain(ctx, id, by.Name) })
+	return a.each(ref, "takes no new requests", func(id string) error { return a.supervise.Drain(ctx, id, by.Name) })
 }
 
 // Undrain implements [api.Operator].
-func (a *agent) Undrain(ctx context.Context, ref backstay.Ref, by api.Actor) (api.Done, error) {
-	return a.each(ctx, ref, by, "takes requests again", func(id string) error { return a.supervise.Undrain(ctx, id) })
+func (a *agent) Undrain(ctx context.Context, ref backstay.Ref, _ api.Actor) (api.Done, error) {
+	return a.each(ref, "takes requests again", func(id string) error { return a.supervise.Undrain(ctx, id) })
 }
 
 // each does do for the instances that ref means.
-func (a *agent) each(_ context.Context, ref backstay.Ref, by api.Actor, text string, do func(id string) error) (api.Done, error) {
+func (a *agent) each(ref backstay.Ref, text string, do func(id string) error) (api.Done, error) {
 	ids, err := a.instancesOf(ref)
 	if err != nil {
 		return api.Done{}, err
@@ -179,7 +176,6 @@ func (a *agent) each(_ context.Context, ref backstay.Ref, by api.Actor, text str
 			return api.Done{}, err
 		}
 	}
-	_ = by
 	return api.Done{Ref: ref, Changed: len(ids) > 0, Text: strings.Join(ids, ", ") + " " + text}, nil
 }
 

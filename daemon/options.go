@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 )
 
 // Options are what every role is started with.
@@ -11,7 +12,7 @@ type Options struct {
 	File    string // the file: what is desired
 	Dirs    Dirs
 	Log     *slog.Logger
-	Metrics string // loopback address to be scraped at; empty is none
+	Scrape  string // loopback address for /metrics; empty is none
 	Version string // of this program
 }
 
@@ -32,8 +33,11 @@ func (o Options) arguments() []string {
 	if o.File != "" {
 		args = append(args, "--config", o.File)
 	}
-	if o.Metrics != "" {
-		args = append(args, "--metrics", o.Metrics)
+	if o.Scrape != "" {
+		args = append(args, "--metrics", o.Scrape)
 	}
 	return args
 }
+
+// started is when this process began.
+var started = time.Now()

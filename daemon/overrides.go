@@ -121,3 +121,11 @@ func (o *overrides) settle(f *config.File) {
 		}
 	}
 }
+
+// restore puts back what was before a change that was refused.
+func (o *overrides) restore(service string, before override) error {
+	if sameOverride(o.of(service), before) {
+		return nil
+	}
+	return o.set(service, before.By, func(v *override) { *v = before })
+}

@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -54,7 +52,7 @@ func (m *maker) release(f *config.File, secrets *secrets, service, version strin
 		}
 	}
 	rel.Secrets = map[string]string{}
-	for _, name := range secretsIn(rel.Exec.Env) {
+	for _, name := range f.SecretsOf(service) {
 		if rel.Secrets[name], err = secrets.digest(name); err != nil {
 			return rel, notStartable(service, "secrets."+name, err)
 		}
@@ -69,20 +67,6 @@ func notStartable(service, where string, err error) error {
 		Code: "release_not_startable", What: "a release of " + service + " cannot be made: " + err.Error(), Where: where,
 		Do: "put the file there, or change the file's path; nothing has changed",
 	}
-}
-
-// secretsIn returns the names of the secrets that env uses, sorted.
-func secretsIn(env map[string]string) []string {
-	names := map[string]bool{}
-	for _, text := range env {
-		_, _ = config.Expand(text, func(kind, name string) (string, error) { // validate has found what is wrong in it
-			if kind == "secret" {
-				names[name] = true
-			}
-			return "", nil
-		})
-	}
-	return slices.Sorted(maps.Keys(names))
 }
 
 // digest identifies a release by its content: who made it when does not count.

@@ -101,10 +101,7 @@ func (r *resolver) Account(user string) (uid, gid uint32, groups []uint32, set b
 	if err != nil {
 		return 0, 0, nil, false, fmt.Errorf("find user: %w", err)
 	}
-	if groups, err = r.users.Groups(a); err != nil {
-		return 0, 0, nil, false, fmt.Errorf("find user: %w", err)
-	}
-	return a.UID, a.GID, groups, true, nil
+	return a.UID, a.GID, a.Groups, true, nil
 }
 
 // Argv implements [supervise.Resolver].

@@ -33,7 +33,7 @@ func runProxy(ctx context.Context, o Options) error {
 		return fmt.Errorf("take sockets: %w", err)
 	}
 	file := filepath.Join(o.Dirs.proxy(), "snapshot.json")
-	p := l7.New(l7.Options{Log: o.Log, SnapshotFile: file})
+	p := l7.New(l7.Options{Log: o.Log, SnapshotFile: file, Quiet: sock.Quiet})
 	r := &proxyRole{Options: o, proxy: p, has: map[string]bool{}}
 	for name, f := range held {
 		if _, ok := bindOf(name); !ok {

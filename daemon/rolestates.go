@@ -5,9 +5,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/internal/keeperwire"
-	"github.com/backstay/backstay/supervise"
 )
 
 // roleStates is what is known of the processes of Backstay itself.
@@ -90,9 +90,16 @@ func describe(name string, s keeperwire.Slot) api.Role {
 		Name: name, PID: int(s.PID), Running: s.PID > 0, Since: time.Unix(0, s.StartedAt), Starts: int(s.Starts),
 	}
 	if s.Last.At > 0 {
-		exit := supervise.ExitOf(s.Last)
+		exit := exitOf(s.Last)
 		role.Last = &exit
 		role.Because = fmt.Sprintf("the run before: pid %d, %s", s.Last.PID, exit)
 	}
 	return role
+}
+
+func exitOf(e keeperwire.Exit) backstay.Exit {
+	return backstay.Exit{
+		At: time.Unix(0, e.At), Known: e.Known, Code: int(e.Code), Signal: int(e.Signal), Core: e.Core, OOM: e.OOM,
+		Asked: e.Asked, Stage: e.Stage, Reason: e.Reason,
+	}
 }

@@ -11,10 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/config"
@@ -22,11 +20,8 @@ import (
 	"github.com/backstay/backstay/internal/atomicfile"
 )
 
-// Bounds of a secret.
-const (
-	maxSecret     = 64 << 10 // bytes; a key or a password is far below
-	secretCommand = 30 * time.Second
-)
+// maxSecret bounds a secret, in bytes: a key or a password is far below.
+const maxSecret = 64 << 10
 
 // secrets holds the contents of what the file calls secrets. They leave it into
 // environments only; what is kept on disk is a digest under a key of this host.
@@ -77,7 +72,7 @@ func (s *secrets) take(next *secrets) {
 }
 
 func read(ctx context.Context, from config.Secret) (string, error) {
-	from, err := expandSecret(from)
+	from, err := from.Expanded(os.LookupEnv)
 	if err != nil {
 		return "", err
 	}
@@ -89,7 +84,7 @@ func read(ctx context.Context, from config.Secret) (string, error) {
 		}
 		return v, nil
 	case len(from.Command) > 0:
-		out, err := proc.Output(ctx, from.Command, proc.Limits{Timeout: secretCommand, MaxOutput: maxSecret})
+		out, err := proc.Output(ctx, from.Command, maxSecret)
 		return strings.TrimSuffix(string(out), "\n"), err //nolint:wrapcheck // it tells its story
 	case from.Credential != "":
 		from.File = filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), from.Credential)
@@ -106,29 +101,6 @@ func read(ctx context.Context, from config.Secret) (string, error) {
 		return "", fmt.Errorf("read file: %w", err)
 	}
 	return strings.TrimSuffix(string(text), "\n"), nil
-}
-
-// expandSecret replaces what of the agent's environment a path or a command
-// asks for.
-func expandSecret(s config.Secret) (config.Secret, error) {
-	look := func(_, name string) (string, error) {
-		v, ok := os.LookupEnv(name)
-		if !ok {
-			return "", fmt.Errorf("variable %s is not in the agent's environment", name)
-		}
-		return v, nil
-	}
-	var err error
-	if s.File, err = config.Expand(s.File, look); err != nil {
-		return s, err //nolint:wrapcheck // it names what it expands
-	}
-	s.Command = slices.Clone(s.Command)
-	for i, arg := range s.Command {
-		if s.Command[i], err = config.Expand(arg, look); err != nil {
-			return s, err //nolint:wrapcheck // it names what it expands
-		}
-	}
-	return s, nil
 }
 
 // content returns the secret called name.

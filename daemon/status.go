@@ -162,13 +162,7 @@ func (v *view) desire(name string, s *api.Service) {
 	} else if d := v.down(); d != nil {
 		s.StoppedBy, s.StoppedSince = d.By, d.At
 	}
-	for _, front := range sortedKeys(v.now.file.Frontends) {
-		for _, r := range v.now.file.Frontends[front].Routes {
-			if r.To == name && !slices.Contains(s.Frontends, front) {
-				s.Frontends = append(s.Frontends, front)
-			}
-		}
-	}
+	s.Frontends = v.now.file.RoutesTo(name)
 	s.Balanced = len(s.Frontends) > 0
 }
 

@@ -1,0 +1,91 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/host/sock"
+)
+
+// answer serves the API on f until ctx is done.
+func (a *agent) answer(ctx context.Context, f *os.File) error {
+	l, err := net.FileListener(f)
+	if err != nil {
+		return fmt.Errorf("serve api: %w", err)
+	}
+	if unix, ok := l.(*net.UnixListener); ok {
+		unix.SetUnlinkOnClose(false) // the keeper has it too
+	}
+	server := api.NewServer(a, api.Options{Log: a.log, Owner: uint32(os.Geteuid()), Peer: a.peer})
+	server.BaseContext = func(net.Listener) context.Context { return ctx }
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(api.Listener(l)); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("serve api: %w", err)
+	}
+	return ctx.Err() //nolint:wrapcheck // being told to end is no story
+}
+
+// peer says who is at the other end of a connection.
+func (a *agent) peer(c net.Conn) (api.Actor, error) {
+	p, err := sock.PeerCred(c)
+	if err != nil {
+		return api.Actor{}, err //nolint:wrapcheck // it tells its story
+	}
+	actor := api.Actor{UID: p.UID, GID: p.GID, PID: p.PID}
+	if u, err := a.users.User(strconv.FormatUint(uint64(p.UID), 10)); err == nil {
+		actor.Name = u.Name
+	}
+	return actor, nil
+}
+
+// Metrics implements [api.Backend]: those of the agent and of the proxy in one.
+func (a *agent) Metrics() http.Handler {
+	return promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+}
+
+// Validate implements [api.Configs].
+func (a *agent) Validate(_ context.Context, name string, text []byte) error {
+	if _, err := config.Parse(name, text); err != nil {
+		return refusalOf(err)
+	}
+	return nil
+}
+
+// Apply implements [api.Configs].
+func (a *agent) Apply(ctx context.Context, ask api.ConfigAsk) (api.Applied, error) {
+	return a.take(ctx, ask)
+}
+
+// Plan implements [api.Configs].
+func (a *agent) Plan(ctx context.Context, ask api.ConfigAsk) (api.Plan, error) {
+	d, err := a.prepare(ctx, ask.Name, ask.Text)
+	if err != nil {
+		return api.Plan{}, err
+	}
+	return a.planOf(a.now.Load(), d), nil
+}
+
+// Configs implements [api.Configs].
+func (a *agent) Configs(context.Context) ([]api.Config, error) {
+	all, err := a.configs.all()
+	if err != nil {
+		return nil, err
+	}
+	now := a.now.Load()
+	out := make([]api.Config, 0, len(all))
+	for _, k := range all {
+		out = append(out, api.Config{
+			Digest: k.Digest, File: k.Name, At: k.At, By: k.By, InUse: now != nil && now.kept.Digest == k.Digest,
+		})
+	}
+	return out, nil
+}

@@ -1,0 +1,170 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/deploy"
+)
+
+// Deploy implements [api.Deploys]. A version is an override: it is checked that
+// its release can be made before anything changes, and what is refused leaves
+// all as it was.
+func (a *agent) Deploy(ctx context.Context, service string, ask api.DeployAsk, by api.Actor) (api.Deploy, error) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	f, err := a.service(service)
+	if err != nil {
+		return api.Deploy{}, err
+	}
+	before, now := a.overrides.of(service), a.now.Load()
+	why := "deploy"
+	if ask.Version != "" {
+		why = "deploy --version " + ask.Version
+		if _, err := a.maker.release(now.file, now.secrets, service, ask.Version); err != nil {
+			return api.Deploy{}, err
+		}
+		err := a.overrides.set(service, by.Name, func(o *override) { o.Version = overrideOf(ask.Version, f.Version) })
+		if err != nil {
+			return api.Deploy{}, err
+		}
+	}
+	got, err := a.deployWanted(ctx, service, deploy.Ask{Again: ask.Again, Supersede: ask.Supersede, By: by.Name, Why: why})
+	if err != nil {
+		a.now.Store(now)
+		return api.Deploy{}, errors.Join(err, a.overrides.restore(service, before), a.deploy.Apply(ctx, now.wants))
+	}
+	return deployOf(got), nil
+}
+
+// deployWanted has the release deployed that the file and the overrides ask for.
+func (a *agent) deployWanted(ctx context.Context, service string, ask deploy.Ask) (deploy.Deploy, error) {
+	if err := a.againHeld(ctx, ask); err != nil {
+		return deploy.Deploy{}, err
+	}
+	return a.deploy.Deploy(ctx, service, ask) //nolint:wrapcheck // it is a Problem
+}
+
+// overrideOf is the override that has version run: none where the file says it.
+func overrideOf(version, file string) string {
+	if version == file {
+		return ""
+	}
+	return version
+}
+
+// Rollback implements [api.Deploys].
+func (a *agent) Rollback(ctx context.Context, service string, to int, by api.Actor) (api.Deploy, error) {
+	return a.onDeploy(service, func() (deploy.Deploy, error) { return a.deploy.Rollback(ctx, service, to, by.Name) })
+}
+
+// Pause implements [api.Deploys].
+func (a *agent) Pause(ctx context.Context, service string, by api.Actor) (api.Deploy, error) {
+	return a.onDeploy(service, func() (deploy.Deploy, error) { return a.deploy.Pause(ctx, service, by.Name) })
+}
+
+// Resume implements [api.Deploys].
+func (a *agent) Resume(ctx context.Context, service string, by api.Actor) (api.Deploy, error) {
+	return a.onDeploy(service, func() (deploy.Deploy, error) { return a.deploy.Resume(ctx, service, by.Name) })
+}
+
+// Abort implements [api.Deploys].
+func (a *agent) Abort(ctx context.Context, service string, by api.Actor) (api.Deploy, error) {
+	return a.onDeploy(service, func() (deploy.Deploy, error) { return a.deploy.Abort(ctx, service, by.Name) })
+}
+
+func (a *agent) onDeploy(service string, do func() (deploy.Deploy, error)) (api.Deploy, error) {
+	if _, err := a.service(service); err != nil {
+		return api.Deploy{}, err
+	}
+	d, err := do()
+	if err != nil {
+		return api.Deploy{}, err
+	}
+	return deployOf(d), nil
+}
+
+// Releases implements [api.Viewer].
+func (a *agent) Releases(_ context.Context, service string) ([]api.Release, error) {
+	all := a.deploy.Releases(service)
+	if all == nil {
+		if _, err := a.service(service); err != nil {
+			return nil, err
+		}
+	}
+	running := map[string]int{}
+	for _, i := range a.supervise.Instances() {
+		running[i.Release]++
+	}
+	out := make([]api.Release, 0, len(all))
+	for _, r := range all {
+		one := api.Release{
+			ID: r.ID(), Service: r.Service, Seq: r.Seq, Version: r.Version, Digest: r.Digest, At: r.At, By: r.By, Why: r.Why,
+			Current: r.Current, Good: r.Good, RolledBack: r.Undone, Instances: running[r.ID()],
+		}
+		if err := a.maker.Startable(r.Release); err != nil {
+			one.NotRestorable = err.Error()
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+// History implements [api.Viewer].
+func (a *agent) History(_ context.Context, service string) ([]api.Deploy, error) {
+	all := a.deploy.History(service)
+	if all == nil {
+		if _, err := a.service(service); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]api.Deploy, 0, len(all))
+	for _, d := range all {
+		out = append(out, deployOf(d))
+	}
+	return out, nil
+}
+
+// Watch implements [api.Deploys].
+func (a *agent) Watch(ctx context.Context, service, id string, after int, line func(api.Progress) error) error {
+	lines, err := a.deploy.Watch(ctx, service, id, after)
+	if err != nil {
+		return err //nolint:wrapcheck // it is a Problem
+	}
+	for p := range lines {
+		d := deployOf(p.Deploy)
+		if err := line(api.Progress{N: p.N, At: p.At, Text: p.Text, State: string(p.Deploy.State), Final: p.Final, Deploy: &d}); err != nil {
+			return err
+		}
+	}
+	return ctx.Err() //nolint:wrapcheck // who asked has gone
+}
+
+// runningDeploys returns those that are under way.
+func (a *agent) runningDeploys() (out []api.Deploy) {
+	d := a.now.Load()
+	for _, name := range sortedKeys(d.file.Services) {
+		if now, ok := a.deploy.Status(name); ok && !now.State.Ended() {
+			out = append(out, deployOf(now))
+		}
+	}
+	return out
+}
+
+// deployOf is d as the API shows it.
+func deployOf(d deploy.Deploy) api.Deploy {
+	out := api.Deploy{
+		ID: d.ID, Service: d.Service, To: backstay.ReleaseID(d.Service, d.To), Strategy: d.Strategy,
+		State: api.DeployState(d.State), Since: d.Since, Step: d.Waits, Reason: d.Reason, LastLog: d.LastLog,
+		Started: d.Started, Deadline: d.Deadline, Ended: d.Ended, By: d.By, Why: d.Why,
+		Replaced: d.Replaced, Of: d.Of, Leaving: d.Leaving, Old: met(d.Old), New: met(d.New),
+	}
+	if d.From > 0 {
+		out.From = backstay.ReleaseID(d.Service, d.From)
+	}
+	return out
+}
+
+func met(c deploy.Counters) api.Counters { return api.Counters{Requests: c.Sent, Failed: c.Failed} }
