@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding"
 	"errors"
 	"fmt"
@@ -265,7 +266,7 @@ func readable(text []byte) *wrong {
 		switch {
 		case r == utf8.RuneError && n == 1:
 			return &wrong{place: place{line, column}, code: "not_utf8", what: fmt.Sprintf("byte 0x%02x is not UTF-8", text[i])}
-		case !printable(r) && (r != bom || i > 0):
+		case !printable(r) && (r != bom || i > 0), r == '\r' && !bytes.HasPrefix(text[i:], []byte("\r\n")):
 			return &wrong{place: place{line, column}, code: "control_character", what: fmt.Sprintf("the character U+%04X does not show", r)}
 		}
 		i, column = i+n, column+1

@@ -52,7 +52,7 @@ func newError(name string, text []byte, found []mistake) *Error {
 func (e *Error) Error() string {
 	var b strings.Builder
 	for _, f := range e.Found {
-		b.WriteString(e.where(f) + ": " + f.words() + "\n")
+		b.WriteString(e.where(f) + ": " + clean(f.words()) + "\n")
 		b.WriteString(f.caret())
 	}
 	return strings.TrimSuffix(b.String(), "\n")
@@ -81,21 +81,21 @@ func (f Found) caret() string {
 		if f.Hint == "" {
 			return ""
 		}
-		return "      | " + f.Hint + "\n"
+		return "      | " + clean(f.Hint) + "\n"
 	}
 	line, column := []rune(strings.ReplaceAll(f.Source, "\t", " ")), f.Column
 	if from := column - maxSource/2; len(line) > maxSource && from > 0 {
 		line, column = line[min(from, len(line)):], column-from
 	}
 	line = line[:min(len(line), maxSource)]
-	mark := strings.Repeat(" ", max(column-1, 0)) + "^ " + f.Hint
+	mark := strings.Repeat(" ", max(column-1, 0)) + "^ " + clean(f.Hint)
 	return fmt.Sprintf("%5d | %s\n      | %s\n", f.Line, clean(string(line)), strings.TrimRight(mark, " "))
 }
 
 // clean replaces what would drive a terminal.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
-		if !printable(r) {
+		if !printable(r) || r == '\r' || r == '\n' || r == '\t' {
 			return '\ufffd'
 		}
 		return r
@@ -106,7 +106,7 @@ func clean(s string) string {
 func (e *Error) Problems() []backstay.Problem {
 	var all []backstay.Problem
 	for _, f := range e.Found {
-		all = append(all, backstay.Problem{Code: f.Code, What: f.words(), Where: e.where(f), Why: clean(shorten(strings.TrimSpace(f.Source), maxSource)), Do: f.Hint})
+		all = append(all, backstay.Problem{Code: f.Code, What: clean(f.words()), Where: e.where(f), Why: clean(shorten(strings.TrimSpace(f.Source), maxSource)), Do: clean(f.Hint)})
 	}
 	return all
 }

@@ -44,10 +44,11 @@ func dump(b *strings.Builder, key string, v reflect.Value) {
 
 // Languages and fields, for the tests of language.txt and of the reference page.
 var (
-	LanguageText = languageText
-	Fields       = fields
-	Fresh        = fresh
-	Text         = text
+	LanguageText  = languageText
+	Fields        = fields
+	Fresh         = fresh
+	Text          = text
+	ExpandVersion = expandVersion
 )
 
 // Expansions is the table of what may stand where.
