@@ -15,7 +15,7 @@ const (
 	MaxMeta = 4 << 10  // the agent's own
 	MaxNote = 256      // so that a record stays one page
 	MaxFDs  = 64       // more listeners than any service has
-	MaxText = 1 << 10  // a reason, a step: one line
+	MaxText = 400      // a reason, a step: one line; four fit a record
 	MaxSpec = 60 << 10 // fits a frame, with room for what comes later
 )
 
@@ -195,6 +195,8 @@ func (s *Spec) Check() error {
 		return errors.New(s.ID + ": dir " + strconv.Quote(s.Dir) + ": want an absolute path")
 	case s.LogFile != "" && !strings.HasPrefix(s.LogFile, "/"):
 		return errors.New(s.ID + ": log file " + strconv.Quote(s.LogFile) + ": want an absolute path")
+	case len(s.LogFile) > 1024 || len(s.Cgroup) > 255:
+		return errors.New(s.ID + ": log file or cgroup: name too long")
 	case len(s.Meta) > MaxMeta:
 		return errors.New(s.ID + ": meta: more than 4 KiB")
 	case len(s.FDs) > MaxFDs:

@@ -1,0 +1,224 @@
+package keeper
+
+import (
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/backstay/backstay/internal/keeperwire"
+	"github.com/backstay/backstay/internal/restart"
+)
+
+// slot is one instance: its record, which outlives us, and what we hold open.
+type slot struct {
+	rec   keeperwire.Record
+	spec  keeperwire.Spec // without Argv and Env: those of a thousand slots are megabytes, and secrets
+	place int
+
+	proc
+	pipes [2]int // our ends of stdout's and stderr's FIFO
+	log   logfile
+
+	heard     time.Duration // its last word to us
+	lookAt    time.Duration // when to look whether its tree is gone, or its code known
+	look      time.Duration // the pause before that
+	codeBy    time.Duration // when to give up to look for its code
+	retryAt   time.Duration // when to try again a start that was not its own fault to fail
+	retry     time.Duration
+	waits     string // name of a descriptor that it cannot start without
+	told      bool   // what is left of its tree was told to stop
+	oomBefore int
+	killed    bool // we have sent SIGKILL
+	stageText string
+}
+
+// proc is a process just cloned, or found.
+type proc struct{ pid, pidfd, link int }
+
+var noProc = proc{pidfd: -1, link: -1}
+
+func newSlot(place int) *slot {
+	return &slot{place: place, proc: noProc, pipes: [2]int{-1, -1}, log: newLogfile()}
+}
+
+// busy reports whether a process of the slot may be there.
+func (s *slot) busy() bool {
+	return s.pid > 0 || s.rec.Ended || s.rec.Slot.State == keeperwire.Stopping
+}
+
+// due is the next moment at which ticked has something to do.
+func (s *slot) due() time.Duration {
+	t := soonest(s.lookAt, s.retryAt, s.log.due())
+	if s.pid > 0 {
+		t = soonest(t, time.Duration(s.rec.KillAt), s.silentAt())
+	} else {
+		t = soonest(t, s.rec.Machine.Due, time.Duration(s.rec.KillAt))
+	}
+	return t
+}
+
+func soonest(ts ...time.Duration) (first time.Duration) {
+	for _, t := range ts {
+		if t > 0 && (first == 0 || t < first) {
+			first = t
+		}
+	}
+	return first
+}
+
+// silentAt is when the slot has been silent for too long.
+func (s *slot) silentAt() time.Duration {
+	if s.spec.SilentMS <= 0 || s.rec.Slot.State != keeperwire.Running {
+		return 0
+	}
+	return s.heard + ms(s.spec.SilentMS)
+}
+
+func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// ticked does what is due for s.
+func (k *keeper) ticked(s *slot) {
+	now := k.now()
+	is := func(t time.Duration) bool { return t > 0 && now >= t }
+	if is(s.log.due()) {
+		k.resume(s)
+	}
+	if is(s.lookAt) {
+		s.lookAt = 0
+		k.lookAgain(s)
+	}
+	if s.pid > 0 && is(s.silentAt()) {
+		s.heard = now
+		say(s.rec.Slot.ID, "has been silent for", strconv.Itoa(int(s.spec.SilentMS)), "ms: killed")
+		k.kill(s, "silent for "+strconv.Itoa(int(s.spec.SilentMS))+"ms", true)
+	}
+	if is(time.Duration(s.rec.KillAt)) && s.busy() {
+		s.rec.KillAt = 0
+		s.killed = true
+		k.killTree(s.rec.Cgroup, s.rec.Slot.ID)
+		k.lookSoon(s)
+		k.save(s)
+	}
+	if is(s.retryAt) {
+		s.retryAt = 0
+		k.start(s)
+	}
+	if s.pid == 0 && !s.rec.Ended && is(s.rec.Machine.Due) {
+		k.step(s, restart.Tick)
+	}
+}
+
+// step asks the machine, and does what it says.
+func (k *keeper) step(s *slot, ev restart.Event) {
+	m := &s.rec.Machine
+	eff := m.Step(s.spec.Restart, ev, k.now(), k.chance())
+	s.rec.Slot.Failures, s.rec.Slot.NextStart = m.Failures, int64(m.Due)
+	switch eff.Do {
+	case restart.StartNow:
+		s.retry = 0
+		k.start(s)
+		return
+	case restart.StartAt:
+		k.become(s, keeperwire.Backoff)
+	case restart.FailUntil:
+		k.become(s, keeperwire.Failed)
+	case restart.BeStopped:
+		k.rest(s, keeperwire.Stopped)
+	case restart.BeCompleted:
+		k.rest(s, keeperwire.Completed)
+	case restart.Nothing:
+	}
+	k.save(s)
+	k.at(s.due())
+}
+
+// become records a state that is not an exit or a start, and tells it.
+func (k *keeper) become(s *slot, state keeperwire.State) {
+	if s.rec.Slot.State == state && state != keeperwire.Backoff && state != keeperwire.Failed {
+		return
+	}
+	s.rec.Slot.State = state
+	k.save(s)
+	k.tell(s, keeperwire.Event{Kind: keeperwire.EvState, Text: []byte(s.rec.Slot.Why)})
+}
+
+// rest is a slot that nobody wants running: what it holds open is closed.
+func (k *keeper) rest(s *slot, state keeperwire.State) {
+	s.retryAt, s.waits, s.rec.Slot.Why = 0, "", ""
+	k.closePipes(s)
+	s.log.close()
+	k.become(s, state)
+	k.leaveIfAlone()
+}
+
+// save writes the record of s. A disk that refuses is said; what runs goes on,
+// and nothing new is started without a record (see start).
+func (k *keeper) save(s *slot) bool {
+	err := k.state.save(s.place, &s.rec)
+	if err != nil {
+		say("write record of", s.rec.Slot.ID+":", named(err))
+	}
+	return err == nil
+}
+
+// tell adds an event about s to the ring, and wakes who listens.
+func (k *keeper) tell(s *slot, e keeperwire.Event) {
+	r := &s.rec.Slot
+	e.At, e.Boot, e.ID, e.State = wall(), int64(boottime()), r.ID, r.State
+	if e.PID == 0 {
+		e.PID = r.PID
+	}
+	e.NextStart, e.Starts, e.Failures = r.NextStart, r.Starts, r.Failures
+	k.ring.add(&e)
+	for _, c := range k.conns {
+		if c != nil && c.subscribed {
+			k.feed(c)
+		}
+	}
+}
+
+// stop asks the main process to end, and kills the tree when its grace is over.
+func (k *keeper) stop(s *slot, reason string) {
+	s.retryAt, s.waits = 0, ""
+	if s.rec.Machine.Wanted || !s.busy() {
+		k.step(s, restart.Stop)
+	}
+	if !s.busy() || s.rec.KillAt > 0 || s.killed {
+		return // over, or under way
+	}
+	s.rec.Asked, s.rec.Reason = true, clip(reason)
+	s.rec.KillAt = int64(k.now() + max(ms(s.spec.GraceMS), 1))
+	_ = pidfdSignal(s.pidfd, s.stopSignal())
+	_ = pidfdSignal(s.pidfd, sigcont)
+	k.become(s, keeperwire.Stopping)
+	k.save(s)
+	k.at(s.due())
+}
+
+func (s *slot) stopSignal() syscall.Signal {
+	if s.spec.Signal == 0 {
+		return syscall.SIGTERM
+	}
+	return syscall.Signal(s.spec.Signal)
+}
+
+// kill ends the whole tree now. Wanted: it is to run on, and this end counts as
+// a failure.
+func (k *keeper) kill(s *slot, reason string, wanted bool) {
+	if !wanted && s.rec.Machine.Wanted {
+		k.step(s, restart.Stop)
+	}
+	if !s.busy() {
+		return
+	}
+	s.rec.Asked, s.rec.Reason, s.killed, s.rec.KillAt = true, clip(reason), true, 0
+	k.killTree(s.rec.Cgroup, s.rec.Slot.ID)
+	_ = pidfdSignal(s.pidfd, syscall.SIGKILL)
+	k.become(s, keeperwire.Stopping)
+	k.save(s)
+	if s.rec.Ended {
+		k.lookSoon(s)
+	}
+}
+
+func clip(s string) string { return s[:min(len(s), keeperwire.MaxText)] }
