@@ -132,7 +132,7 @@ func (a *agent) group() *run.Group {
 	g.Add(run.Part{Name: "file", After: []string{"deploy"}, Run: a.keepFile})
 	g.Add(run.Part{Name: "proxy", After: []string{"file"}, Run: run.AtOnce(a.proxy.watch)})
 	g.Add(run.Part{Name: "api", After: []string{"file"}, Run: a.serveAPI})
-	if a.Scrape != "" {
+	if a.Options.Metrics != "" {
 		g.Add(run.Part{Name: "metrics", Run: run.AtOnce(a.serveMetrics)})
 	}
 	return g
@@ -243,7 +243,7 @@ func (t *traffic) Counters(_, release string) deploy.Counters {
 }
 
 func (a *agent) serveMetrics(ctx context.Context) error {
-	f, err := sock.Listen(a.Scrape)
+	f, err := sock.Listen(a.Options.Metrics)
 	if err != nil {
 		return fmt.Errorf("serve metrics: %w", err)
 	}

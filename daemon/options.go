@@ -12,7 +12,7 @@ type Options struct {
 	File    string // the file: what is desired
 	Dirs    Dirs
 	Log     *slog.Logger
-	Scrape  string // loopback address for /metrics; empty is none
+	Metrics string // loopback address for /metrics; empty is none
 	Version string // of this program
 }
 
@@ -33,8 +33,8 @@ func (o Options) arguments() []string {
 	if o.File != "" {
 		args = append(args, "--config", o.File)
 	}
-	if o.Scrape != "" {
-		args = append(args, "--metrics", o.Scrape)
+	if o.Metrics != "" {
+		args = append(args, "--metrics", o.Metrics)
 	}
 	return args
 }
