@@ -46,20 +46,20 @@ func (p *planner) rolling() {
 	if p.strays() {
 		return
 	}
+	p.retire()
 	fresh, old := number(p.here, staying), number(p.away, staying)
 	n := min(p.Replicas-fresh, p.Replicas+p.surge-fresh-old)
 	if p.one {
 		n = min(n, p.Replicas-len(p.here)-len(p.away))
 	}
-	good := number(p.here, isGood)
-	p.retire(good, old, fresh)
 	p.start(p.d.To, n)
 }
 
 // retire stops old instances: as many as have successors, and without surge as
 // many as may be missing. The ill ones go first, so that an old release that is
 // ill all over never stands in the way.
-func (p *planner) retire(good, old, fresh int) {
+func (p *planner) retire() {
+	good, fresh, old := number(p.here, isGood), number(p.here, staying), number(p.away, staying)
 	missing := p.missing
 	if p.surge > 0 {
 		missing = 0
@@ -91,13 +91,16 @@ func (p *planner) strays() bool {
 	}
 	p.stopSome(p.away, len(p.away), "superseded", func(i inst) bool { return isStray(i) && !i.serves })
 	served := number(p.away, func(i inst) bool { return serving(i) && !isStray(i) })
-	strays := number(p.away, func(i inst) bool { return serving(i) && isStray(i) })
-	if served == 0 || strays == 0 {
+	if served == 0 {
+		return false
+	}
+	takes := func(i inst) bool { return serving(i) && isStray(i) }
+	p.stopSome(p.away, number(p.away, takes)-max(0, p.Replicas-p.missing-served), "superseded", isStray)
+	if number(p.away, takes) == 0 {
 		return false
 	}
 	p.held = true
 	kept := number(p.away, func(i inst) bool { return staying(i) && !isStray(i) })
-	p.stopSome(p.away, strays-max(0, p.Replicas-p.missing-served), "superseded", isStray)
 	all := number(p.away, staying) + number(p.here, staying)
 	p.start(p.d.From, min(p.Replicas-kept, p.Replicas+p.surge-all))
 	return true

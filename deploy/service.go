@@ -155,7 +155,7 @@ func (s *service) keep(ctx context.Context, now time.Time, d Deploy) bool {
 	if d.ID != "" {
 		rec.put(d)
 	}
-	ended := d.ID != "" && d.State.Ended() && !was.State.Ended()
+	ended := d.ID != "" && d.State.Ended() && d.State != was.State
 	if ended {
 		s.settleUp(&rec, d)
 	}

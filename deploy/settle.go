@@ -49,9 +49,11 @@ func (p *planner) settle(dest int, swap bool, why string) bool {
 	case p.Replicas == 0:
 		p.stopAll("stopped")
 	case p.one, swap && served > 0:
-		p.withdraw()
-		p.stopSome(p.away, len(p.away), why, whoever)
+		p.moveFrom(why, whoever)
 	default:
+		if two := p.third(dest); two != nil {
+			p.moveFrom(why, two)
+		}
 		p.stopSome(p.away, len(p.away), why, func(i inst) bool { return !i.serves })
 		p.stopSome(p.away, number(p.away, serving)-max(0, p.Replicas-p.missing-served), why, whoever)
 	}
@@ -67,15 +69,37 @@ func (p *planner) settle(dest int, swap bool, why string) bool {
 	return served >= p.Replicas && len(p.away) == 0 && number(p.here, isAway) == 0 && p.starts() == 0
 }
 
-// withdraw takes all others out of traffic in one swap, before any is stopped.
-func (p *planner) withdraw() {
+// third returns which of the others leave at once, where instances of two other
+// releases serve and those of dest are to join them: the ones that the deploy
+// had brought. It is nil where there is no such case.
+func (p *planner) third(dest int) func(inst) bool {
+	releases := map[string]bool{}
+	for _, i := range p.away {
+		if serving(i) && i.Release != p.d.name(dest) {
+			releases[i.Release] = true
+		}
+	}
+	if len(releases) < 2 || !p.d.Live() {
+		return nil
+	}
+	last := p.d.To
+	if p.d.Kind == Rollback {
+		last = p.d.From
+	}
+	return func(i inst) bool { return i.Release == p.d.name(last) }
+}
+
+// moveFrom takes some of the others out of traffic in one swap, and stops them
+// then.
+func (p *planner) moveFrom(why string, these func(inst) bool) {
 	var ids []string
 	for _, i := range p.away {
-		if serving(i) && i.ID != "" {
+		if these(i) && serving(i) && i.ID != "" {
 			ids = append(ids, i.ID)
 		}
 	}
 	if len(ids) > 0 {
 		p.steps = append(p.steps, Step{Do: Withdraw, IDs: ids})
 	}
+	p.stopSome(p.away, len(p.away), why, these)
 }
