@@ -72,20 +72,21 @@ func (s *service) start(ctx context.Context, seq int) {
 	rel, known := s.rels[seq]
 	s.starting[seq]++
 	s.d.fly(ctx, func() func() {
-		err := errLost
+		id, err := "", errLost
 		if known {
-			_, err = s.d.opt.Pool.Start(ctx, rel)
+			id, err = s.d.opt.Pool.Start(ctx, rel)
 		}
-		return func() { s.startedOr(seq, err) }
+		return func() { s.startedOr(seq, id, err) }
 	})
 }
 
 // startedOr takes the end of a start.
-func (s *service) startedOr(seq int, err error) {
+func (s *service) startedOr(seq int, id string, err error) {
 	if s.starting[seq]--; s.starting[seq] <= 0 {
 		delete(s.starting, seq)
 	}
 	if err == nil {
+		s.known[id] = true
 		s.startFails, s.startError, s.startAfter = 0, "", time.Time{}
 		return
 	}

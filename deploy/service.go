@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/backstay/backstay"
@@ -29,6 +31,7 @@ type service struct {
 
 	instances  []backstay.Instance // as last seen
 	starting   map[int]int         // calls of Pool.Start under way, by release
+	known      map[string]bool     // ids of instances that no call under way may have made
 	stopping   map[string]*leave   // those told to leave
 	startAfter time.Time
 	startFails int
@@ -50,7 +53,7 @@ type leave struct {
 func newService(d *Deployer, name string) *service {
 	return &service{
 		d: d, name: name, rec: record{Service: name}, rels: map[int]backstay.Release{},
-		starting: map[int]int{}, stopping: map[string]*leave{},
+		starting: map[int]int{}, known: map[string]bool{}, stopping: map[string]*leave{},
 	}
 }
 
@@ -64,6 +67,7 @@ func (s *service) land() {
 // plan plans until nothing more follows at once, and returns when to look again.
 func (s *service) plan(ctx context.Context, now time.Time, instances []backstay.Instance) (next time.Time) {
 	s.instances = instances
+	s.recognise()
 	if s.blocked != nil || s.want == nil && !s.gone {
 		return time.Time{}
 	}
@@ -100,13 +104,44 @@ func (s *service) view(now time.Time) View {
 		v.Instances = append(v.Instances, i)
 	}
 	for seq, n := range s.starting {
-		for range n {
+		for range n - s.unknown(seq) {
 			v.Instances = append(v.Instances, backstay.Instance{
 				Service: s.name, Release: backstay.ReleaseID(s.name, seq), State: backstay.Waiting,
 			})
 		}
 	}
 	return v
+}
+
+// recognise notes which instances are there. One that is new while a call of
+// Pool.Start is under way was made by that: it must not count twice.
+func (s *service) recognise() {
+	here := map[string]bool{}
+	for _, i := range s.instances {
+		seq := s.seqOf(i)
+		here[i.ID] = s.known[i.ID] || s.starting[seq] == 0
+	}
+	s.known = here
+}
+
+// unknown counts the instances of release seq that calls under way have made.
+func (s *service) unknown(seq int) (n int) {
+	for _, i := range s.instances {
+		if s.seqOf(i) == seq && !s.known[i.ID] {
+			n++
+		}
+	}
+	return min(n, s.starting[seq])
+}
+
+// seqOf returns the number of the release that i runs, 0 if none of ours.
+func (s *service) seqOf(i backstay.Instance) int {
+	number, _ := strings.CutPrefix(i.Release, s.name+"@")
+	seq, err := strconv.Atoi(number)
+	if err != nil {
+		return 0
+	}
+	return seq
 }
 
 // seenOff tells of those that have left, and lets those be told again that the
