@@ -1,0 +1,503 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/internal/keeperwire"
+)
+
+func TestInstanceGetsTrafficWhenReadyAndLeavesInOrder(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness", "liveness")}, func(t *testing.T, w *world) {
+		id := w.start("shop")
+		w.wants(id, backstay.Starting, false)
+		time.Sleep(10 * time.Millisecond)
+		w.wants(id, backstay.Running, true)
+		if got := w.registry.ready(); !slices.Equal(got, []string{id}) {
+			t.Errorf("ready: %v", got)
+		}
+		if err := w.Stop(t.Context(), id, "scale to 0"); err != nil {
+			t.Fatal(err)
+		}
+		w.wants(id, backstay.Draining, true)
+		time.Sleep(time.Minute)
+		w.gone(id)
+		wantOrder(t, w.registry.told(), "drain=true", "withdrawn", "drained "+id+" long=false", "drained "+id+" long=true", "remove")
+		wantOrder(t, w.keeper.told(), "run", "signal", "exited 0", "remove")
+		if got := w.events.of(backstay.DrainForced); got != nil {
+			t.Errorf("forced: %v", got)
+		}
+	})
+}
+
+// wantOrder checks that the parts stand in text in their order.
+func wantOrder(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	rest := text
+	for _, p := range parts {
+		_, after, ok := strings.Cut(rest, p)
+		if !ok {
+			t.Errorf("no %q, or out of order, in\n%s", p, text)
+			return
+		}
+		rest = after
+	}
+}
+
+func TestExitTakesTrafficAwayAndTheKeeperStartsAgain(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+		id := w.start("shop")
+		time.Sleep(time.Minute)
+		w.lines["/log/"+id+".log"] = []string{"started", "panic: index\x1b[31m out of range"}
+		w.keeper.exit(id, 3, 0)
+		settle()
+		v := w.find(id)
+		if v.Ready || v.Starts != 2 || v.Last == nil || v.Last.Code != 3 || len(v.LastLog) != 2 {
+			t.Errorf("after the exit: %+v", v)
+		}
+		if strings.ContainsRune(v.LastLog[1], 0x1b) {
+			t.Errorf("control characters of a log are shown: %q", v.LastLog[1])
+		}
+		if got := w.registry.ready(); got != nil {
+			t.Errorf("a dead instance is ready: %v", got)
+		}
+		time.Sleep(time.Second)
+		w.wants(id, backstay.Running, true)
+		if e := w.registry.all[id]; e.Starts != 2 {
+			t.Errorf("starts = %d", e.Starts)
+		}
+	})
+}
+
+func TestBackoffShowsCauseAndNextStart(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+		id := w.start("shop")
+		settle()
+		w.lines["/log/"+id+".log"] = []string{"cannot bind"}
+		for range 4 {
+			w.keeper.exit(id, 1, 0)
+			time.Sleep(time.Second)
+		}
+		w.keeper.exit(id, 1, 0)
+		settle()
+		v := w.find(id)
+		if v.State != backstay.Backoff || !v.NextStart.After(time.Now()) || !strings.Contains(v.Because, "exited 1") || !strings.HasSuffix(v.Because, "last line: cannot bind") {
+			t.Errorf("%+v", v)
+		}
+	})
+}
+
+func TestFailedIsShownAndTriedAgain(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+		id := w.start("shop")
+		for range 10 {
+			settle()
+			w.keeper.exit(id, 1, 0)
+			time.Sleep(31 * time.Second)
+		}
+		v := w.find(id)
+		if v.State != backstay.Failed || !strings.Contains(v.Because, "ended 10 times") || v.NextStart.IsZero() {
+			t.Fatalf("%+v", v)
+		}
+		time.Sleep(5 * time.Minute)
+		w.wants(id, backstay.Running, true)
+	})
+}
+
+func TestLivenessKillsWithItsReasonOneAtATime(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness", "liveness")}, func(t *testing.T, w *world) {
+		a, b := w.start("shop"), w.start("shop")
+		time.Sleep(10 * time.Second)
+		hang := func(p *program) { p.bad = map[string]string{"liveness": "no answer", "readiness": "no answer"} }
+		w.keeper.behave(a, hang)
+		w.keeper.behave(b, hang)
+		time.Sleep(8 * time.Second)
+		killed := 0
+		for _, id := range []string{a, b} {
+			if v := w.find(id); v.Starts == 2 {
+				killed++
+				if v.Last == nil || !strings.Contains(v.Last.Reason, "liveness failed: exited 1: no answer") {
+					t.Errorf("last = %+v", v.Last)
+				}
+			}
+		}
+		if killed != 1 {
+			t.Errorf("%d killed at once", killed)
+		}
+		heal := func(p *program) { p.bad = nil }
+		w.keeper.behave(a, heal)
+		w.keeper.behave(b, heal)
+		time.Sleep(10 * time.Second)
+		w.wants(a, backstay.Running, true)
+		w.wants(b, backstay.Running, true)
+	})
+}
+
+func TestProbesThatNobodyAnswersChangeNothing(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness", "liveness")}, func(t *testing.T, w *world) {
+		id := w.start("shop")
+		time.Sleep(time.Minute)
+		w.keeper.behave(id, func(p *program) { p.silent = true })
+		time.Sleep(10 * time.Minute)
+		w.wants(id, backstay.Running, true)
+	})
+}
+
+func TestReadyStaysReadyOverAnAgentRestart(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness", "liveness")}, func(t *testing.T, w *world) {
+		id := w.start("shop")
+		time.Sleep(time.Minute)
+		before := w.find(id)
+		w.kill()
+		w.registry.lines = nil
+		time.Sleep(time.Minute)
+		w.agent()
+		w.wants(id, backstay.Running, true)
+		after := w.find(id)
+		if !after.ReadySince.Equal(before.ReadySince.Truncate(time.Millisecond)) || after.PID != before.PID || after.Ports["http"] != before.Ports["http"] {
+			t.Errorf("before %+v\nafter  %+v", before, after)
+		}
+		time.Sleep(time.Minute)
+		if strings.Contains(w.registry.told(), "ready=false") {
+			t.Errorf("a ready instance was said not to be:\n%s", w.registry.told())
+		}
+		if got := len(w.events.of(backstay.StateChanged)); got != 2 { // starting, running
+			t.Errorf("states told: %v", w.events.of(backstay.StateChanged))
+		}
+	})
+}
+
+func TestDeathWhileNoAgentIsThereIsFound(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+		id := w.start("shop")
+		time.Sleep(time.Minute)
+		w.kill()
+		w.keeper.exit(id, 7, 0)
+		w.agent()
+		settle()
+		v := w.find(id)
+		if v.Ready || v.Starts != 2 || v.Last == nil || v.Last.Code != 7 {
+			t.Errorf("%+v", v)
+		}
+		time.Sleep(time.Second)
+		w.wants(id, backstay.Running, true)
+	})
+}
+
+// TestStopGoesOnInTheNextAgent kills the agent at every step of a stop.
+func TestStopGoesOnInTheNextAgent(t *testing.T) {
+	for name, at := range map[string]time.Duration{
+		"accepted": 0, "withdrawing": 500 * time.Millisecond, "draining": 3 * time.Second, "long drain": 8 * time.Second,
+		"signalled": 13 * time.Second, "removing": 25 * time.Second,
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+				w.registry.ackIn, w.registry.idleIn, w.registry.longIn = time.Second, 5*time.Second, 10*time.Second
+				id := w.start("shop")
+				w.keeper.behave(id, func(p *program) { p.deaf, p.forever = true, true })
+				time.Sleep(time.Minute)
+				if err := w.Stop(t.Context(), id, "deploy 4"); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(at)
+				w.kill()
+				w.agent()
+				settle()
+				if v := w.find(id); !v.Drained || v.State != backstay.Draining && v.State != backstay.Stopping && v.State != backstay.Stopped {
+					t.Errorf("the next agent has it as %+v", v)
+				}
+				w.keeper.behave(id, func(p *program) { p.forever = false })
+				time.Sleep(10 * time.Minute)
+				w.gone(id)
+				if n := strings.Count(w.keeper.told(), "signal"); n != 1 {
+					t.Errorf("signalled %d times:\n%s", n, w.keeper.told())
+				}
+			})
+		})
+	}
+}
+
+func TestDrainIsForcedAtItsBoundAndSaid(t *testing.T) {
+	s := service("readiness")
+	s.Stop.Drain, s.Stop.DrainLong = backstay.Duration(5*time.Second), backstay.Duration(20*time.Second)
+	in(t, map[string]Service{"shop": s}, func(t *testing.T, w *world) {
+		w.registry.idleIn, w.registry.longIn = time.Hour, time.Hour
+		id := w.start("shop")
+		time.Sleep(time.Second)
+		if err := w.Stop(t.Context(), id, "scale"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(19 * time.Second)
+		w.wants(id, backstay.Draining, true)
+		time.Sleep(2 * time.Second)
+		w.gone(id)
+		if got := w.events.of(backstay.DrainForced); len(got) != 2 {
+			t.Errorf("forced: %v", got)
+		}
+	})
+}
+
+func TestProxyThatNeverAcknowledgesDoesNotKeepAStop(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+		w.registry.ackIn = time.Hour
+		id := w.start("shop")
+		time.Sleep(time.Second)
+		if err := w.Stop(t.Context(), id, "scale"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(withdrawWithin - time.Millisecond)
+		w.wants(id, backstay.Draining, true)
+		time.Sleep(time.Second)
+		w.gone(id)
+		if got := w.events.of(backstay.DrainForced); len(got) != 1 {
+			t.Errorf("forced: %v", got)
+		}
+	})
+}
+
+func TestKeeperThatIsAwayBlocksNobody(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+		id := w.start("shop")
+		time.Sleep(time.Minute)
+		back := w.keeper.away()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := w.Stop(ctx, id, "scale"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Stop without a keeper: %v", err)
+		}
+		w.wants(id, backstay.Stopping, true) // withdrawn and drained: that needs no keeper
+		time.Sleep(time.Minute)
+		back()
+		time.Sleep(time.Minute)
+		w.gone(id)
+	})
+}
+
+func TestKeeperThatRefusesIsAskedAgain(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+		w.keeper.refuse = map[string]int{"start": 3, "ready": 2, "note": 5, "stop": 4, "remove": 6}
+		id := w.start("shop")
+		time.Sleep(10 * time.Second)
+		w.wants(id, backstay.Running, true)
+		if slot, _ := w.keeper.slot(id); !slot.Ready {
+			t.Error("the keeper was not told that it is ready")
+		}
+		if err := w.Stop(t.Context(), id, "scale"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		w.gone(id)
+	})
+}
+
+func TestStartThatCannotBeResolvedLeavesNothing(t *testing.T) {
+	in(t, map[string]Service{"shop": service()}, func(t *testing.T, w *world) {
+		w.resolver.err = errors.New("find user: there is no nobdy")
+		_, err := w.Start(t.Context(), w.releases["shop@1"])
+		if err == nil || !strings.Contains(err.Error(), "there is no nobdy") {
+			t.Errorf("err = %v", err)
+		}
+		settle()
+		if got := w.Instances(); len(got) != 0 || len(w.keeper.slots) != 0 {
+			t.Errorf("left: %v, %v", got, w.keeper.slots)
+		}
+		if _, err := w.Start(t.Context(), backstay.Release{Service: "none", Seq: 1}); problemCode(err) != "not_found" {
+			t.Errorf("start of a service that the file does not have: %v", err)
+		}
+	})
+}
+
+func TestUnknownInstancesAreProblems(t *testing.T) {
+	in(t, map[string]Service{"shop": service()}, func(t *testing.T, w *world) {
+		for verb, err := range map[string]error{
+			"stop": w.Stop(t.Context(), "shop-ffffff", "x"), "drain": w.Drain(t.Context(), "shop-ffffff", "x"),
+			"undrain": w.Undrain(t.Context(), "shop-ffffff"), "restart": w.Restart(t.Context(), "shop-ffffff", "x"),
+			"start": w.StartAgain(t.Context(), "shop-ffffff"),
+		} {
+			if problemCode(err) != "not_found" {
+				t.Errorf("%s: %v", verb, err)
+			}
+		}
+	})
+}
+
+func TestPortsRestAndAreKept(t *testing.T) {
+	in(t, map[string]Service{"shop": service()}, func(t *testing.T, w *world) {
+		a := w.start("shop")
+		port := w.find(a).Ports["http"]
+		if port < firstPort || port > lastPort {
+			t.Fatalf("port %d", port)
+		}
+		w.kill()
+		w.agent()
+		settle()
+		if got := w.find(a).Ports["http"]; got != port {
+			t.Errorf("port %d became %d", port, got)
+		}
+		if err := w.Stop(t.Context(), a, "x"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		w.gone(a)
+		w.ports.next = port
+		b := w.start("shop")
+		if got := w.find(b).Ports["http"]; got == port {
+			t.Errorf("port %d was given out again at once", port)
+		}
+		time.Sleep(portRest)
+		w.ports.next = port
+		c := w.start("shop")
+		if got := w.find(c).Ports["http"]; got != port {
+			t.Errorf("port %d is not given out again: %d", port, got)
+		}
+	})
+}
+
+func TestPolicyChangesInPlace(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+		id := w.start("shop")
+		time.Sleep(time.Minute)
+		pid := w.find(id).PID
+		s := service("readiness")
+		s.Stop.Grace, s.Logs.OnFull = backstay.Duration(77*time.Second), "drop"
+		w.services = map[string]Service{"shop": s}
+		puts := strings.Count(w.keeper.told(), "put")
+		for range 3 {
+			if err := w.Apply(t.Context(), w.services); err != nil {
+				t.Fatal(err)
+			}
+			settle()
+		}
+		spec := w.keeper.slots[id].spec
+		if spec.GraceMS != 77_000 || !spec.LogDrop || spec.Argv[0] != "/bin/shop" {
+			t.Errorf("spec = %+v", spec)
+		}
+		if n := strings.Count(w.keeper.told(), "put") - puts; n != 1 {
+			t.Errorf("put %d times", n)
+		}
+		w.kill()
+		w.agent()
+		time.Sleep(time.Second)
+		if n := strings.Count(w.keeper.told(), "put") - puts; n != 1 || w.find(id).PID != pid {
+			t.Errorf("the next agent put it again, or it restarted: %d puts", n)
+		}
+	})
+}
+
+func TestDependantsStartAfterAndStopBefore(t *testing.T) {
+	web := service("readiness")
+	web.DependsOn = map[string]Condition{"db": Ready}
+	in(t, map[string]Service{"db": service("readiness"), "web": web}, func(t *testing.T, w *world) {
+		a := w.start("web")
+		w.wants(a, backstay.Waiting, false)
+		if v := w.find(a); !slices.Equal(v.WaitsFor, []string{"db"}) {
+			t.Errorf("%+v", v)
+		}
+		w.kill()
+		w.agent() // what waits goes on waiting
+		w.wants(a, backstay.Waiting, false)
+		b := w.start("db")
+		time.Sleep(5 * time.Second)
+		w.wants(a, backstay.Running, true)
+		if err := w.StopAll(t.Context(), "down"); err != nil {
+			t.Fatal(err)
+		}
+		w.gone(a)
+		w.gone(b)
+		wantOrder(t, w.keeper.told(), "remove "+a, "signal "+b, "remove "+b)
+	})
+}
+
+func TestRestartKeepsIDAndPort(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+		id := w.start("shop")
+		time.Sleep(time.Second)
+		before := w.find(id)
+		if err := w.Restart(t.Context(), id, "restart by root"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		w.wants(id, backstay.Running, true)
+		if v := w.find(id); v.PID == before.PID || v.Ports["http"] != before.Ports["http"] || v.Starts != 2 {
+			t.Errorf("%+v", v)
+		}
+	})
+}
+
+func TestDrainOutlivesTheAgent(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+		id := w.start("shop")
+		time.Sleep(time.Second)
+		if err := w.Drain(t.Context(), id, "root"); err != nil {
+			t.Fatal(err)
+		}
+		w.kill()
+		w.agent()
+		time.Sleep(time.Second)
+		w.wants(id, backstay.Running, true)
+		if v := w.find(id); !v.Drained || w.registry.ready() != nil {
+			t.Errorf("%+v, ready %v", v, w.registry.ready())
+		}
+		if err := w.Undrain(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		if got := w.registry.ready(); !slices.Equal(got, []string{id}) {
+			t.Errorf("ready: %v", got)
+		}
+	})
+}
+
+func TestRolesAreNotOurs(t *testing.T) {
+	in(t, map[string]Service{"shop": service()}, func(t *testing.T, w *world) {
+		w.Resync([]keeperwire.Slot{{ID: "backstay-proxy", State: keeperwire.Running, PID: 7}})
+		w.Feed(keeperwire.Event{Kind: keeperwire.EvExited, ID: "backstay-proxy"})
+		settle()
+		if got := w.Instances(); len(got) != 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestSlotThatTheKeeperLostIsStartedAnew(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+		id := w.start("shop")
+		time.Sleep(time.Minute)
+		w.keeper.mu.Lock()
+		delete(w.keeper.slots, id)
+		w.keeper.mu.Unlock()
+		w.Resync(w.keeper.listen(w.Feed))
+		settle()
+		if v := w.find(id); v.Last == nil || v.Last.Known {
+			t.Errorf("its end is made up: %+v", v.Last)
+		}
+		time.Sleep(time.Second)
+		w.wants(id, backstay.Running, true)
+		if v := w.find(id); v.Starts != 2 {
+			t.Errorf("starts = %d", v.Starts)
+		}
+	})
+}
+
+func TestRunCanBeCalledAgain(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+		w.registry.ackIn = 5 * time.Second
+		id := w.start("shop")
+		time.Sleep(time.Minute)
+		if err := w.Stop(t.Context(), id, "scale"); err != nil {
+			t.Fatal(err)
+		}
+		w.stop()
+		<-w.done
+		ctx, cancel := context.WithCancel(context.Background())
+		w.stop = cancel
+		go func() { w.done <- w.Run(ctx, func() {}) }()
+		time.Sleep(time.Minute)
+		w.gone(id)
+	})
+}
