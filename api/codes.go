@@ -23,6 +23,10 @@ var Codes = slices.Concat(requestCodes, thingCodes, deployCodes, fileCodes, comm
 // requestCodes are about the form of a request.
 var requestCodes = []Code{
 	{"malformed_request", http.StatusBadRequest, backstay.ExitUsage, "what came is no HTTP request"},
+	{"head_too_large", http.StatusRequestHeaderFieldsTooLarge, backstay.ExitUsage, "the head of the request is larger than is read"},
+	{"wrong_http_version", http.StatusHTTPVersionNotSupported, backstay.ExitUsage, "the request is of a version of HTTP that is not spoken"},
+	{"unsupported_encoding", http.StatusNotImplemented, backstay.ExitUsage, "the body is encoded in a way that is not read"},
+	{"unmet_expectation", http.StatusExpectationFailed, backstay.ExitUsage, "the request expects something other than 100-continue"},
 	{"unknown_path", http.StatusNotFound, backstay.ExitUsage, "the API has no such path"},
 	{"wrong_method", http.StatusMethodNotAllowed, backstay.ExitUsage, "the path does not take this method"},
 	{"bad_query", http.StatusBadRequest, backstay.ExitUsage, "the query cannot be read or is too long"},
@@ -43,6 +47,7 @@ var requestCodes = []Code{
 	{"wrong_type", http.StatusBadRequest, backstay.ExitUsage, "a field of the body is of another type"},
 	{"bad_value", http.StatusBadRequest, backstay.ExitUsage, "a field of the body has a value that does not do"},
 	{"bad_name", http.StatusBadRequest, backstay.ExitUsage, "what should name a thing is no name"},
+	{"bad_event_id", http.StatusBadRequest, backstay.ExitUsage, "what should be the id of an event is none"},
 	{"bad_ref", http.StatusBadRequest, backstay.ExitUsage, "what should point at a thing is not kind/name"},
 	{"denied", http.StatusForbidden, backstay.ExitDenied, "this user may not do that"},
 	{"busy", http.StatusServiceUnavailable, backstay.ExitFailed, "too many requests are under way"},
@@ -70,6 +75,7 @@ var thingCodes = []Code{
 	{"no_proxy", http.StatusServiceUnavailable, backstay.ExitDegraded, "no proxy answers, so nothing can be acknowledged"},
 	{"not_acknowledged", http.StatusGatewayTimeout, backstay.ExitTimeout, "a proxy did not acknowledge in time"},
 	{"keeper_gone", http.StatusServiceUnavailable, backstay.ExitFailed, "the keeper does not answer; a new one is being started"},
+	{"state_newer", http.StatusConflict, backstay.ExitFailed, "a file of the state directory was written by a newer version"},
 	{"disk", http.StatusInsufficientStorage, backstay.ExitFailed, "the state directory cannot be written"},
 }
 
@@ -81,6 +87,7 @@ var deployCodes = []Code{
 	{"nothing_to_deploy", http.StatusConflict, backstay.ExitFailed, "the service is at that release already"},
 	{"nothing_to_roll_back", http.StatusConflict, backstay.ExitRefused, "there is no good release to go back to"},
 	{"release_not_startable", http.StatusConflict, backstay.ExitRefused, "the release could not be started: its program or a file is gone or changed"},
+	{"rollback_not_startable", http.StatusConflict, backstay.ExitRefused, "the release to fall back on could not be started, so the deploy did not begin"},
 	{"release_rolled_back", http.StatusConflict, backstay.ExitRefused, "the release was rolled back and is not tried again by itself"},
 	{"release_unknown", http.StatusNotFound, backstay.ExitNotFound, "that release is not kept"},
 	{"deploy_rolled_back", http.StatusConflict, backstay.ExitRolledBack, "the deploy was undone"},
@@ -111,12 +118,14 @@ var commandCodes = []Code{
 	{"extra_argument", http.StatusBadRequest, backstay.ExitUsage, "the command takes fewer arguments"},
 	{"bad_argument", http.StatusBadRequest, backstay.ExitUsage, "an argument does not do"},
 	{"already_running", http.StatusConflict, backstay.ExitRefused, "a backstay has these directories already"},
+	{"no_keeper", http.StatusInternalServerError, backstay.ExitFailed, "this program carries no keeper, and none is beside it"},
 	{"no_agent", http.StatusServiceUnavailable, backstay.ExitFailed, "no agent answers at the socket"},
 	{"agent_gone", http.StatusServiceUnavailable, backstay.ExitFailed, "the agent went away in the middle of an answer"},
 	{"bad_answer", http.StatusBadGateway, backstay.ExitFailed, "what answers at the socket is no agent of this version"},
 	{"interrupted", http.StatusServiceUnavailable, backstay.ExitFailed, "the command was interrupted; what it had asked for goes on"},
 	{"degraded", http.StatusOK, backstay.ExitDegraded, "something is not as it should be"},
 	{"changes", http.StatusOK, backstay.ExitChanges, "plan has changes"},
+	{"promise_broken", http.StatusInternalServerError, backstay.ExitFailed, "the demonstration lost what it promises to keep"},
 	{"failed", http.StatusInternalServerError, backstay.ExitFailed, "it did not work; nothing was changed"},
 }
 

@@ -1,0 +1,81 @@
+package api_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+func serve(h http.Handler, method, target, body string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(method, target, strings.NewReader(body)))
+	return w
+}
+
+// usedCodes returns each code that a composite literal of a Problem has below
+// root, and where. Codes of a Mistake are config's own.
+func usedCodes(t *testing.T, root string) map[string]string {
+	t.Helper()
+	used := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") && path != root) {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		codesOf(t, path, used)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return used
+}
+
+func codesOf(t *testing.T, path string, used map[string]string) {
+	t.Helper()
+	files := token.NewFileSet()
+	f, err := parser.ParseFile(files, path, nil, 0)
+	if err != nil {
+		t.Logf("skip %s: %v", path, err) // another test's matter
+		return
+	}
+	ast.Inspect(f, func(n ast.Node) bool {
+		lit, ok := n.(*ast.CompositeLit)
+		if !ok || !isProblem(lit.Type) {
+			return true
+		}
+		for _, e := range lit.Elts {
+			kv, ok := e.(*ast.KeyValueExpr)
+			if key, is := kv.Key.(*ast.Ident); !ok || !is || key.Name != "Code" {
+				continue
+			}
+			if v, ok := kv.Value.(*ast.BasicLit); ok {
+				code, _ := strconv.Unquote(v.Value)
+				used[code] = files.Position(v.Pos()).String()
+			}
+		}
+		return true
+	})
+}
+
+// isProblem reports whether an expression is the type Problem of the root package.
+func isProblem(e ast.Expr) bool {
+	s, ok := e.(*ast.SelectorExpr)
+	return ok && s.Sel.Name == "Problem"
+}
