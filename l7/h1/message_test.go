@@ -20,7 +20,7 @@ type outcome struct {
 func forwardOf(c *corpus.Case) *h1.Forward {
 	return &h1.Forward{
 		Peer: "192.0.2.7", Proto: "http", Host: "listener.example:8080",
-		Trusted: c.Has("trusted"), Expect: c.Has("expect"),
+		Trusted: c.Has("trusted"), Expect: true,
 	}
 }
 
@@ -29,10 +29,9 @@ func refusal(word string, err error) outcome {
 	switch {
 	case errors.As(err, &e) && word == "reject":
 		return outcome{label: fmt.Sprintf("reject %d %s", e.Status, e.Code)}
+	case errors.As(err, &e) && e.Status != 502:
+		return outcome{label: fmt.Sprintf("status %d of a server's fault", e.Status)}
 	case errors.As(err, &e):
-		if e.Status != 502 {
-			return outcome{label: fmt.Sprintf("status %d of a server's fault", e.Status)}
-		}
 		return outcome{label: word + " " + e.Code}
 	}
 	return outcome{label: word + " early"}
@@ -111,18 +110,8 @@ func closeBody(to h1.Body, dst []byte) []byte {
 
 // askedBy is the request that a case answers.
 func askedBy(c *corpus.Case) *h1.Request {
-	text := "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
-	switch {
-	case c.Has("toHEAD"):
-		text = strings.Replace(text, "GET", "HEAD", 1)
-	case c.Has("to1.0"):
-		text = strings.Replace(text, "1.1", "1.0", 1)
-		text = strings.Replace(text, "\r\n\r\n", "\r\nConnection: keep-alive\r\n\r\n", 1)
-	case c.Has("toUpgrade"):
-		text = strings.Replace(text, "\r\n\r\n", "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 1)
-	}
 	var r h1.Request
-	if _, err := r.Parse([]byte(text), h1.Limits{}); err != nil {
+	if _, err := r.Parse(c.Asked(), h1.Limits{}); err != nil {
 		panic(err)
 	}
 	return &r
@@ -141,7 +130,7 @@ func answer(sent []byte, to *h1.Request) outcome {
 		if !r.Interim() {
 			break
 		}
-		if to.Minor > 0 {
+		if to.Minor > 0 && (r.Status != 100 || to.Expect) {
 			out = h1.AppendResponse(out, &r, to, true)
 		}
 	}

@@ -53,6 +53,27 @@ func (c *Case) Has(word string) bool {
 	return false
 }
 
+// Asked is the request that an answer of the corpus is to. The ! lines may say
+// toHEAD, to1.0, toUpgrade or toExpect; else it is a plain GET.
+func (c *Case) Asked() []byte {
+	line, more := "GET / HTTP/1.1", ""
+	switch {
+	case c.Has("toHEAD"):
+		line = "HEAD / HTTP/1.1"
+	case c.Has("to1.0"):
+		line, more = "GET / HTTP/1.0", "Connection: keep-alive\r\n"
+	case c.Has("toUpgrade"):
+		more = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+	case c.Has("toExpect"):
+		line, more = "POST / HTTP/1.1", "Expect: 100-continue\r\nContent-Length: 5\r\n"
+	}
+	text := line + "\r\nHost: a.example\r\n" + more + "\r\n"
+	if c.Has("toExpect") {
+		text += "hello"
+	}
+	return []byte(text)
+}
+
 // Load reads all files of a directory, in order of their names.
 func Load(dir string) ([]Case, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.txt"))
