@@ -24,7 +24,6 @@ func (p *planner) observe(judge bool) {
 			continue
 		}
 		failure := p.follow(m, i.Instance)
-		i.good = i.serves && m.Good
 		if failure == "" || !judge || p.d.From == 0 {
 			continue
 		}
@@ -63,7 +62,7 @@ func (p *planner) follow(m *Member, i backstay.Instance) (failure string) {
 	m.Dead, m.Ready = max(m.Dead, dead), ready
 	switch {
 	case m.Good: // its life is supervise's business now
-	case i.State == backstay.Completed, i.Ready && !p.Now.Before(ready.Add(p.Config.MinReady.Std())):
+	case p.good(i), i.Ready && !p.Now.Before(ready.Add(p.Config.MinReady.Std())):
 		m.Good = true
 		p.d.Goods++
 		p.d.Flakes = 0

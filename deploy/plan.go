@@ -94,7 +94,7 @@ type inst struct {
 
 	leaving bool // on its way out, or told to be by this plan
 	serves  bool // takes requests
-	good    bool // serves, and has been ready for min_ready at some time
+	good    bool // serves, and has been ready for min_ready
 }
 
 func newPlanner(v View) *planner {
@@ -140,7 +140,7 @@ func (p *planner) split(dest int) {
 		}
 		n := inst{Instance: i, leaving: leaving(i.State), serves: serves(i)}
 		if p.belongs(i, dest) {
-			n.good = n.serves && p.member(i.ID).Good
+			n.good = p.good(i)
 			p.here = append(p.here, n)
 		} else {
 			p.away = append(p.away, n)
@@ -168,13 +168,11 @@ func (p *planner) belongs(i backstay.Instance, dest int) bool {
 	}
 }
 
-func (p *planner) member(id string) Member {
-	for _, m := range p.d.Members {
-		if m.ID == id {
-			return m
-		}
-	}
-	return Member{}
+// good reports whether i has been ready for min_ready without a break. A restart
+// begins that anew, also of one that was good before.
+func (p *planner) good(i backstay.Instance) bool {
+	ready := i.State == backstay.Completed || !p.Now.Before(i.ReadySince.Add(p.Config.MinReady.Std()))
+	return serves(i) && ready
 }
 
 // leaving reports whether an instance in state s is on its way out.

@@ -91,10 +91,13 @@ func (p *planner) strays() bool {
 	}
 	p.stopSome(p.away, len(p.away), "superseded", func(i inst) bool { return isStray(i) && !i.serves })
 	served := number(p.away, func(i inst) bool { return serving(i) && !isStray(i) })
+	takes := func(i inst) bool { return serving(i) && isStray(i) }
 	if served == 0 {
+		if number(p.away, takes) > 0 {
+			p.stopSome(p.away, len(p.away), "superseded", func(i inst) bool { return !i.serves })
+		}
 		return false
 	}
-	takes := func(i inst) bool { return serving(i) && isStray(i) }
 	p.stopSome(p.away, number(p.away, takes)-max(0, p.Replicas-p.missing-served), "superseded", isStray)
 	if number(p.away, takes) == 0 {
 		return false

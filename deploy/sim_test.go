@@ -330,7 +330,7 @@ func (w *world) check(v View, d Deploy, steps []Step) {
 		if surge > 0 && !strays && fromStay < d.Of-good && fromStay < v.Replicas-good {
 			w.broken("%s: %d of the old ones stay while %d of %d new ones are good", d.State, fromStay, good, v.Replicas)
 		}
-		if most := drainFactor * max(surge, 1); surge > 0 && draining > most && v.Replicas == v.Deploy.Of && stay+len(gone) <= v.Replicas+surge {
+		if most := drainFactor * max(surge, 1); surge > 0 && !strays && draining > most && v.Replicas == v.Deploy.Of && stay+len(gone) <= v.Replicas+surge {
 			w.broken("%s: %d drain at once, at most %d", d.State, draining, most)
 		}
 	}
