@@ -19,7 +19,7 @@ func (f Facts) proveDeploy(s Service, d Deploy) Proof {
 	if d.From != "" {
 		move = d.From + " → " + d.To
 	}
-	p.What = move + ", " + deployWords[d.State]
+	p.What = move + " " + deployWords[d.State]
 	switch d.State {
 	case DeployChecking, DeployRolling, DeployFinishing, DeployRollingBack:
 		f.underWay(&p, s, d)
@@ -55,22 +55,32 @@ var deployWords = map[DeployState]string{
 }
 
 func (f Facts) underWay(p *Proof, s Service, d Deploy) {
-	if d.Of > 0 {
+	if d.Of > 0 && d.State != DeployChecking {
 		p.What += fmt.Sprintf(", %d of %d replaced", d.Replaced, d.Of)
 	}
-	if d.Step != "" {
-		p.Because = append(p.Because, Fact{Text: "it waits for " + d.Step})
-	}
-	if d.Leaving > 0 {
-		p.Because = append(p.Because, Fact{Text: fmt.Sprintf("%d old instances are draining or stopping", d.Leaving)})
-	}
-	if !d.Deadline.IsZero() {
-		p.Because = append(p.Because, Fact{Text: "the step has to be over " + f.until(d.Deadline), Where: f.line("services." + s.Name + ".deploy.progress_deadline")})
-	}
+	p.Because = append(f.waitsFor(s, d), p.Because...)
 	p.Do = []string{"backstay pause " + s.Name, "backstay abort " + s.Name}
 	if d.State == DeployRollingBack || d.State == DeployFinishing {
 		p.Do = []string{"backstay events --tail 20"}
 	}
+}
+
+// waitsFor is what a deploy cannot do without.
+func (f Facts) waitsFor(s Service, d Deploy) []Fact {
+	var facts []Fact
+	if d.Step != "" {
+		facts = append(facts, Fact{Text: "it waits for " + d.Step})
+	}
+	switch {
+	case d.Leaving == 1:
+		facts = append(facts, Fact{Text: "one old instance is draining or stopping"})
+	case d.Leaving > 1:
+		facts = append(facts, Fact{Text: fmt.Sprintf("%d old instances are draining or stopping", d.Leaving)})
+	}
+	if !d.Deadline.IsZero() {
+		facts = append(facts, Fact{Text: "the step has to be over " + f.until(d.Deadline), Where: f.line("services." + s.Name + ".deploy.progress_deadline")})
+	}
+	return facts
 }
 
 // deployFacts are the reason and what stands behind it.
@@ -82,7 +92,7 @@ func deployFacts(d Deploy) []Fact {
 	if n := len(d.LastLog); n > 0 {
 		facts = append(facts, Fact{Text: "its last line: " + d.LastLog[n-1]})
 	}
-	if d.New.Requests+d.Old.Requests > 0 && d.State != DeployDone {
+	if d.New.Requests > 0 && d.State != DeployDone {
 		facts = append(facts, Fact{Text: fmt.Sprintf("%s answered %d, %d failed; the old one %d, %d failed", d.To, d.New.Requests, d.New.Failed, d.Old.Requests, d.Old.Failed)})
 	}
 	if d.Why != "" {

@@ -110,9 +110,13 @@ func (f Facts) proveRole(r Role) Proof {
 	case !r.Running:
 		p.State, p.What = "not running", roleCost(r)
 		p.Do = []string{"backstay logs backstay/" + r.Name + " -n 50"}
+		if r.Name == "keeper" { // it writes no log of its own among those of the roles
+			p.Do = []string{"backstay events --tail 20"}
+		}
 	case isProxy(r) && r.Generation < r.Newest:
 		p.State = "not told"
-		p.What = fmt.Sprintf("it runs as pid %d and serves snapshot %d; %d is being sent", r.PID, r.Generation, r.Newest)
+		p.What = fmt.Sprintf("it runs as pid %d and serves by older orders", r.PID)
+		p.Because = append([]Fact{{Text: fmt.Sprintf("it has acknowledged snapshot %d; %d is being sent", r.Generation, r.Newest)}}, p.Because...)
 		p.Do = []string{"backstay logs backstay/" + r.Name + " -n 50"}
 	default:
 		p.What = fmt.Sprintf("it runs as pid %d, run %d", r.PID, max(r.Starts, 1))

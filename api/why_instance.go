@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/backstay/backstay"
 )
@@ -62,9 +63,7 @@ func (f Facts) waiting(p *Proof, s Service, i Instance) {
 			continue
 		}
 		p.Because = append(p.Because, Fact{Text: "service/" + name + ": " + on.What, Where: f.line("services." + s.Name + ".depends_on")})
-		if len(on.Because) > 0 {
-			p.Because = append(p.Because, on.Because[0])
-		}
+		p.Because = append(p.Because, on.Because[:min(len(on.Because), 2)]...)
 		p.Do = append(p.Do, "backstay why service/"+name)
 	}
 	if len(i.WaitsFor) == 0 {
@@ -131,6 +130,25 @@ func (f Facts) running(p *Proof, s Service, i Instance) {
 	p.Because, p.Do = blocked, do
 	if len(blocked) == 0 {
 		p.Because = f.well(i)
+		return
+	}
+	if since := blockedSince(i); !since.IsZero() {
+		p.Since = since
+	}
+}
+
+// blockedSince is since when i gets no traffic, where the instance knows.
+func blockedSince(i Instance) time.Time {
+	b := badProbe(i)
+	switch {
+	case i.Drained || i.DrainedBy != "":
+		return i.DrainedSince
+	case !i.Ready && b != nil:
+		return b.Since
+	case i.Ready && i.Server != nil && i.Server.Ejected != nil:
+		return i.Server.Ejected.Since
+	default:
+		return time.Time{}
 	}
 }
 
@@ -177,13 +195,13 @@ func (f Facts) dead(p *Proof, s Service, i Instance) {
 	switch i.State {
 	case backstay.Backoff:
 		p.What = fmt.Sprintf("it ended and starts again %s (attempt %d)", f.until(i.NextStart), i.Failures+1)
-		p.Do = []string{logs, "backstay start " + i.ID + " does not wait", f.edit("services."+s.Name+".restart.backoff", "shortest..longest wait")}
+		p.Do = []string{logs, "backstay start " + i.ID + "  (does not wait)", f.edit("services."+s.Name+".restart.backoff", "shortest..longest wait")}
 	case backstay.Failed:
 		p.What = fmt.Sprintf("it ended %d times and is not hurried any more", i.Failures)
 		if !i.NextStart.IsZero() {
 			p.What += "; the next try is " + f.until(i.NextStart)
 		}
-		p.Do = []string{logs, "backstay start " + i.ID + " tries now", "backstay rollback " + s.Name, f.edit("services."+s.Name+".restart.limit", "how many are too many")}
+		p.Do = []string{logs, "backstay start " + i.ID + "  (tries now)", "backstay rollback " + s.Name, f.edit("services."+s.Name+".restart.limit", "how many are too many")}
 	default:
 		p.What = "it ended unasked; what follows is being decided"
 		p.Do = []string{logs}
@@ -210,7 +228,7 @@ func (f Facts) ended(p *Proof, s Service, i Instance) {
 	if i.State == backstay.Completed {
 		p.What = "it ran to its end, as it should"
 		p.Because = death(i)
-		p.Do = []string{"backstay start " + i.ID + " runs it again"}
+		p.Do = []string{"backstay start " + i.ID + "  (runs it again)"}
 		return
 	}
 	p.What = "it ended as asked"

@@ -52,6 +52,9 @@ func (f Facts) proveService(s Service) Proof {
 	case s.Stopped || f.Status.Down != nil:
 		p.State, p.What = "stopped", "it is stopped on purpose"
 		p.Because, p.Do = f.stopped(s), []string{"backstay start " + s.Name}
+		if len(p.Because) > 0 {
+			p.Since = p.Because[0].At
+		}
 	case s.Replicas == 0:
 		p.What = "no instance is wanted"
 		p.Because, p.Do = f.zero(s)
@@ -109,7 +112,8 @@ func (f Facts) deploying(p *Proof, s Service) {
 	if !ok {
 		return
 	}
-	p.What = p.State + "; deploy to " + s.Deploy.To + ": " + d.What
+	p.Since = d.Since
+	p.What = p.State + "; deploy " + d.What
 	p.Because, p.Do = d.Because, append([]string{"backstay why deploy/" + s.Name}, d.Do...)
 }
 
@@ -123,7 +127,7 @@ func (f Facts) lacking(p *Proof, s Service) {
 	}
 	i, _ := f.instance(worst.ID)
 	p.Since = i.Since
-	p.Because = append([]Fact{{Text: worst.ID + " is " + string(worst.State) + ": " + i.What}}, i.Because...)
+	p.Because = append([]Fact{{Text: worst.ID + " " + strings.TrimPrefix(i.What, "it ")}}, i.Because...)
 	p.Do = i.Do
 	if s.Ready() == 0 && s.Balanced {
 		p.What += ": requests are answered 503"
