@@ -4,8 +4,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/backstay/backstay/internal/keeperwire"
 )
 
 // cgroups is the keeper's tree in the v2 hierarchy, which is there even beside a
@@ -38,7 +36,27 @@ func findCgroups(name string) cgroups {
 		return c
 	}
 	c.base = base
+	c.stepOut()
 	return c
+}
+
+// ownPlace is the keeper's own cgroup in its tree; no service has such a name.
+const ownPlace = "_keeper"
+
+// stepOut takes the keeper out of an instance's cgroup: it is born there when the
+// agent starts it, and must not die with the agent.
+func (c *cgroups) stepOut() {
+	if !strings.HasPrefix(c.root+ownCgroup("self")+"/", c.base+"/") {
+		return
+	}
+	at := c.base + "/" + ownPlace
+	err := mkdir(at)
+	if err == nil {
+		err = spill(at+"/cgroup.procs", "0")
+	}
+	if err != nil {
+		say("leave the cgroup of an instance:", named(err))
+	}
 }
 
 func mkdir(path string) error {
@@ -74,8 +92,12 @@ func ownCgroup(pid string) string {
 	return ""
 }
 
-// open makes the cgroup at path below the tree and opens it, to clone into.
+// open makes the cgroup at path below the tree and opens it, to clone into. An
+// old one of that name goes first: Linux 6.14 and later kill at birth whatever is
+// cloned into a cgroup that cgroup.kill was ever written to (they compare its
+// count of kills with that of the parent's cgroup).
 func (c *cgroups) open(path string) (int, error) {
+	c.rmdirs(path)
 	dir := c.base
 	for part := range strings.SplitSeq(path, "/") {
 		dir += "/" + part
@@ -193,7 +215,7 @@ func (k *keeper) sweepBelow(path string, known map[string]bool) {
 	for _, name := range k.cg.below(path) {
 		at := strings.TrimPrefix(path+"/"+name, "/")
 		switch {
-		case known[at] || !keeperwire.Label(name):
+		case known[at] || at == ownPlace:
 		case leadsTo(known, at):
 			k.sweepBelow(at, known)
 		case k.cg.populated(at):

@@ -111,7 +111,7 @@ func (k *keeper) ended(s *slot, x keeperwire.Exit) {
 	}
 	k.lastWords(s)
 	r := &s.rec
-	x.Asked, x.Reason, x.Stage = r.Asked, r.Reason, s.stageText
+	x.Asked, x.Reason, x.Stage = r.Asked, r.Reason, s.failed
 	x.OOM = x.Signal == int32(syscall.SIGKILL) && !s.killed && k.ooms(s) > s.oomBefore
 	r.Slot.Last, r.Ended = x, true
 	r.Crashed = !x.Known || x.Code != 0 || x.Signal != 0 || r.Asked && r.Machine.Wanted
@@ -121,7 +121,7 @@ func (k *keeper) ended(s *slot, x keeperwire.Exit) {
 	s.pid, r.Slot.PID, r.Slot.Ready = 0, 0, false
 	k.unwatch(&s.pidfd)
 	k.unwatch(&s.link)
-	if wasStarting && x.Code == stageFailed && s.stageText == "" {
+	if wasStarting && x.Code == stageFailed && s.failed == "" {
 		r.Machine.Running, r.Crashed = false, false // the stage of a keeper that died: no fault of the service
 	}
 	k.save(s)

@@ -113,6 +113,11 @@ func (n *node) start() *client {
 
 func (n *node) launch() {
 	n.t.Helper()
+	n.launchAs(binary)
+}
+
+func (n *node) launchAs(program string) {
+	n.t.Helper()
 	_ = os.Mkdir(n.dir, 0o700)
 	if n.uid != 0 {
 		_ = os.Chown(n.dir, int(n.uid), int(n.uid))
@@ -122,7 +127,7 @@ func (n *node) launch() {
 		n.t.Fatal(err)
 	}
 	defer func() { _ = log.Close() }()
-	n.cmd = exec.Command(binary, "run", n.dir)
+	n.cmd = exec.Command(program, "run", n.dir)
 	n.cmd.Stderr, n.cmd.Stdout = log, log
 	n.cmd.Env = append(os.Environ(), n.env...)
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

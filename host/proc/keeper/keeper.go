@@ -91,7 +91,12 @@ func settle() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	env := append(os.Environ(), "GOGC=off", "GOMEMLIMIT=16MiB", "GOMAXPROCS=1")
+	env := []string{"GOGC=off", "GOMEMLIMIT=16MiB", "GOMAXPROCS=1"}
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "BACKSTAY_") { // started by the agent, it is no part of the agent
+			env = append(env, v)
+		}
+	}
 	_ = syscall.Exec("/proc/self/exe", os.Args, env) // on failure: go on as we are
 }
 

@@ -88,7 +88,7 @@ func TestHeldDescriptorsArriveAsListenFDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = r.Close() }()
-	s := n.spec("fds", `echo "$LISTEN_FDS $LISTEN_FDNAMES $((LISTEN_PID == $$))" >&4; ls /proc/$$/fd | tr '\n' ' '`)
+	s := n.spec("fds", `echo "$LISTEN_FDS $LISTEN_FDNAMES $((LISTEN_PID == $$))" >&4; ls /proc/$$/fd; true`)
 	s.FDs = []string{"first", "second"}
 	c.start(s)
 	if got := c.until("fds", keeperwire.Backoff); got.Why != "waits for descriptor first" {
@@ -107,7 +107,7 @@ func TestHeldDescriptorsArriveAsListenFDs(t *testing.T) {
 	if got := string(buf[:k]); err != nil || got != "2 first:second 1\n" {
 		t.Errorf("%q %v", got, err)
 	}
-	if got := n.log("fds"); got != "0 1 2 3 4 " {
+	if got := n.log("fds"); got != "0\n1\n2\n3\n4\n" {
 		t.Errorf("descriptors %q", got)
 	}
 	if got := c.do(keeperwire.Msg{Kind: keeperwire.ListFDs}); got.Text != "first\nsecond" {
@@ -202,6 +202,7 @@ func TestPutIsIdempotentAndCountsFromTheNextStart(t *testing.T) {
 	c := n.start()
 	s := n.spec("put", "echo one; sleep 100")
 	before := c.up(s)
+	eventually(t, "the first command runs", func() bool { return n.log("put") == "one\n" })
 	c.put(s)
 	s2 := n.spec("put", "echo two; sleep 100")
 	s2.GraceMS = 50

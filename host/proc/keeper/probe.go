@@ -30,7 +30,6 @@ type probe struct {
 	out    int // what it prints
 	text   []byte
 	exit   keeperwire.Exit
-	stage  string
 	until  time.Duration // its time
 	due    time.Duration // when to look at it
 }
@@ -123,25 +122,12 @@ func (k *keeper) probed(p *probe, who int) {
 	case who == forProbe:
 		k.reap()
 	case who == forProbeLink:
-		k.probeStaged(p)
+		if p.link >= 0 {
+			k.hearStage(&p.proc)
+		}
 	default:
 		k.probeOut(p)
 	}
-}
-
-func (k *keeper) probeStaged(p *probe) {
-	if p.link < 0 {
-		return
-	}
-	buf := make([]byte, keeperwire.MaxText)
-	n, err := again(func() (int, error) { return syscall.Read(p.link, buf) })
-	if err == syscall.EAGAIN {
-		return
-	}
-	if n > 0 {
-		p.stage = string(buf[:n])
-	}
-	k.unwatch(&p.link)
 }
 
 // probeOut keeps the first of what it prints, and reads the rest: a probe that
@@ -163,12 +149,12 @@ func (k *keeper) probeOut(p *probe) {
 // probeEnded is called before it is reaped.
 func (k *keeper) probeEnded(p *probe, x keeperwire.Exit) {
 	if p.link >= 0 {
-		k.probeStaged(p)
+		k.hearStage(&p.proc)
 	}
 	if p.out >= 0 {
 		k.probeOut(p)
 	}
-	x.Reason, x.Stage, x.Asked = p.exit.Reason, p.stage, p.exit.Asked
+	x.Reason, x.Stage, x.Asked = p.exit.Reason, p.failed, p.exit.Asked
 	p.exit, p.pid = x, 0
 	p.due = k.now() + lookMin
 	k.at(p.due)

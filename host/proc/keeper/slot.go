@@ -29,11 +29,14 @@ type slot struct {
 	told      bool   // what is left of its tree was told to stop
 	oomBefore int
 	killed    bool // we have sent SIGKILL
-	stageText string
 }
 
 // proc is a process just cloned, or found.
-type proc struct{ pid, pidfd, link int }
+type proc struct {
+	pid, pidfd, link int
+	done             bool   // its stage has nothing left to do but execve
+	failed           string // the step at which its stage ended
+}
 
 var noProc = proc{pidfd: -1, link: -1}
 

@@ -80,7 +80,7 @@ func (k *keeper) launch(s *slot) error {
 	r := &s.rec
 	s.proc, r.Cgroup, r.LogFile = p, spec.Cgroup, spec.LogFile
 	r.KillAt, r.Ended, r.Asked, r.Crashed, r.Reason = 0, false, false, false, ""
-	s.killed, s.told, s.stageText, s.lookAt = false, false, "", 0
+	s.killed, s.told, s.lookAt = false, false, 0
 	r.Slot.PID, r.Slot.Ticks, r.Slot.Starts = int32(p.pid), statOf(p.pid).ticks, r.Slot.Starts+1
 	r.Slot.State, r.Slot.Ready, r.Slot.Why, r.Slot.NextStart = keeperwire.Starting, false, "", 0
 	r.Slot.Started, r.Slot.StartedAt = int64(k.now()), wall()
@@ -171,29 +171,30 @@ func (k *keeper) environment(env []string, mark string) []string {
 	return append(out, k.marker(mark)...)
 }
 
-// staged hears from the stage: text is why it failed, the end of the line that
-// execve has succeeded, or that it has died.
+// staged hears from the stage of s.
 func (k *keeper) staged(s *slot) {
-	if s == nil || s.link < 0 {
-		return
-	}
-	buf := make([]byte, keeperwire.MaxText)
-	n, err := again(func() (int, error) { return syscall.Read(s.link, buf) })
-	if err == syscall.EAGAIN {
-		return
-	}
-	if n > 0 {
-		s.stageText = string(buf[:n])
-	}
-	k.unwatch(&s.link)
-	if n <= 0 && s.rec.Slot.State == keeperwire.Starting && !statDead(s.pid) {
+	if s != nil && s.link >= 0 && k.hearStage(&s.proc) && s.done && s.failed == "" && s.rec.Slot.State == keeperwire.Starting {
 		k.running(s)
 	}
 }
 
-func statDead(pid int) bool {
-	st := statOf(pid)
-	return !st.exists || st.state == 'Z' || st.state == 'X'
+// hearStage reads what a stage has said, and reports whether that was all.
+func (k *keeper) hearStage(p *proc) (over bool) {
+	buf := make([]byte, keeperwire.MaxText)
+	for {
+		n, err := again(func() (int, error) { return syscall.Read(p.link, buf) })
+		switch {
+		case err == syscall.EAGAIN:
+			return false
+		case err != nil || n == 0:
+			k.unwatch(&p.link)
+			return true
+		case string(buf[:n]) == stageDone:
+			p.done = true
+		default:
+			p.failed = string(buf[:n])
+		}
+	}
 }
 
 func (k *keeper) running(s *slot) {

@@ -11,6 +11,9 @@ import (
 	"github.com/backstay/backstay/internal/keeperwire"
 )
 
+// stageDone is said when nothing but execve is left to do.
+const stageDone = "+"
+
 // stageFailed is the exit status of a stage that did not become its service.
 const stageFailed = 125
 
@@ -21,8 +24,9 @@ const stageFailed = 125
 //
 // The descriptor tells the keeper all that it needs: the spec comes first, then a
 // byte when the keeper has written down who we are; a keeper that dies before
-// takes us with it. Text sent back is the step that failed; that the descriptor
-// closes without text means that execve has succeeded.
+// takes us with it. What goes back is stageDone before execve, and after it, or
+// in its place, the step that failed; so that the descriptor closes after
+// stageDone alone means that execve has succeeded.
 func Stage(link int) {
 	runtime.LockOSThread() // nice and the signal mask belong to the thread, and execve keeps the caller's
 	s := stage{link: link}
@@ -149,6 +153,7 @@ func (s *stage) signals() {
 // exec names the cause where execve's own word for it misleads.
 func (s *stage) exec() {
 	path := s.spec.Argv[0]
+	_ = syscall.Sendmsg(s.link, []byte(stageDone), nil, nil, syscall.MSG_NOSIGNAL)
 	err := syscall.Exec(path, s.spec.Argv, s.env)
 	var st syscall.Stat_t
 	switch {
