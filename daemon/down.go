@@ -49,7 +49,11 @@ func (a *agent) Down(ctx context.Context, by api.Actor, line func(api.Progress) 
 		return fmt.Errorf("mark down: %w", err)
 	}
 	a.bus.Record(backstay.Event{Kind: backstay.OverrideSet, Ref: "node/" + backstay.Ref(a.node), To: "down", Actor: by.Name})
-	if err := a.again(ctx); err != nil {
+	if a.now.Load() == nil {
+		if err := a.supervise.StopAll(ctx, "down by "+by.Name); err != nil {
+			return err //nolint:wrapcheck // it tells its story
+		}
+	} else if err := a.again(ctx); err != nil {
 		return err
 	}
 	return a.tellDown(ctx, line)

@@ -78,6 +78,8 @@ func launchKeeper(ctx context.Context, o Options) error {
 
 // Role runs one role in this process until ctx is done.
 func Role(ctx context.Context, name string, o Options) error {
+	ctx, stop := proc.UntilTold(ctx)
+	defer stop()
 	o.Log = slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("role", name)
 	switch name {
 	case "agent":

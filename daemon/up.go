@@ -39,21 +39,25 @@ func Up(ctx context.Context, o UpOptions) error {
 	if err := proc.Subreaper(); err != nil {
 		o.Log.Warn("orphans go to PID 1", "why", err.Error())
 	}
+	ctx, untold := proc.UntilTold(ctx)
+	defer untold()
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	go func() { _ = proc.Reap(run) }()
-	ended := make(chan error, 1)
+	ended, refused := make(chan error, 1), make(chan error, 1)
 	go func() { ended <- keepKeeper(run, o.Options) }()
-	go tellEvents(ctx, o)
+	go tellEvents(ctx, o, refused)
+	var err error
 	select {
 	case err := <-ended:
 		return err
+	case err = <-refused:
 	case <-ctx.Done():
 	}
-	err := leave(run, o)
-	stop()
+	err = errors.Join(err, stopAll(run, o))
+	stop() // from here on no keeper is started anew
 	<-ended
-	return err
+	return errors.Join(err, leave(context.WithoutCancel(ctx), o.Dirs))
 }
 
 // alreadyUp says who has the directories, if somebody has.
@@ -106,11 +110,17 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// tellEvents prints what happens, over every restart of the agent.
-func tellEvents(ctx context.Context, o UpOptions) {
+// tellEvents prints what happens, over every restart of the agent. A first file
+// that could not be put in force is told to refused.
+func tellEvents(ctx context.Context, o UpOptions, refused chan<- error) {
 	c := client.New(client.Options{Socket: o.Dirs.API()})
 	for ctx.Err() == nil {
-		if _, err := c.Version(ctx); err == nil {
+		s, err := c.Status(ctx)
+		if err == nil && s.Config.Digest == "" && s.Config.Refused != nil {
+			refused <- s.Config.Refused
+			return
+		}
+		if err == nil {
 			break
 		}
 		pause(ctx, keeperAgain)
@@ -143,21 +153,26 @@ func tellEvent(to io.Writer, e backstay.Event) error {
 	return err //nolint:wrapcheck // nobody sees it
 }
 
-// leave drains and stops everything, then the roles, then the keeper.
-func leave(ctx context.Context, o UpOptions) error {
+// stopAll drains and stops every service.
+func stopAll(ctx context.Context, o UpOptions) error {
 	c := client.New(client.Options{Socket: o.Dirs.API()})
 	err := c.Down(ctx, func(p api.Progress) error {
 		_, err := fmt.Fprintln(o.Out, p.Text)
 		return err //nolint:wrapcheck // nobody sees it
 	})
 	if err != nil {
-		err = fmt.Errorf("stop services: %w", err)
+		return fmt.Errorf("stop services: %w", err)
 	}
+	return nil
+}
+
+// leave ends the roles and the keeper, when no service runs any more.
+func leave(ctx context.Context, d Dirs) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
 	defer cancel()
-	err = errors.Join(err, endRoles(ctx, o.Dirs))
+	err := endRoles(ctx, d)
 	for _, name := range []string{"down", "config.json"} { // the next one begins with the file
-		_ = os.Remove(filepath.Join(o.Dirs.Run, name))
+		_ = os.Remove(filepath.Join(d.Run, name))
 	}
 	return err
 }
