@@ -99,6 +99,7 @@ func ownCgroup(pid string) string {
 func (c *cgroups) open(path string) (int, error) {
 	c.rmdirs(path)
 	dir := c.base
+	_ = mkdir(dir) // removed by hand
 	for part := range strings.SplitSeq(path, "/") {
 		dir += "/" + part
 		if err := mkdir(dir); err != nil {

@@ -463,6 +463,15 @@ func child(role string) {
 		go func() { writeLines(os.Stderr, "err", count); done <- true }()
 		<-done
 		<-done
+	case "beats": // a sign of life every few milliseconds
+		c, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: args[0], Net: "unixpacket"})
+		for err == nil {
+			m := keeperwire.Msg{Kind: keeperwire.Beat}
+			_, err = c.Write(m.Append(nil))
+			_, _ = c.Read(make([]byte, 100))
+			fmt.Println("beat")
+			time.Sleep(5 * time.Millisecond)
+		}
 	case "deaf": // ignores TERM
 		signalIgnore()
 		fmt.Println("deaf")

@@ -250,19 +250,21 @@ func (l *logfile) mend() {
 }
 
 // moved reports whether the file that we write is no longer where its name is:
-// removed, or renamed by somebody. One cut to nothing is gone on with from its
-// new end.
+// removed, or renamed by somebody.
 func (l *logfile) moved() bool {
-	var st, at syscall.Stat_t
-	if syscall.Fstat(l.fd, &st) != nil || st.Nlink == 0 || syscall.Stat(l.path, &at) != nil || at.Ino != l.ino {
-		return true
+	var at syscall.Stat_t
+	return syscall.Stat(l.path, &at) != nil || at.Ino != l.ino
+}
+
+// cut goes on from the new end of a log that somebody has made shorter. We do
+// not append, so it must be seen before each write: else a hole would be there.
+func (l *logfile) cut() {
+	var st syscall.Stat_t
+	if syscall.Fstat(l.fd, &st) != nil || st.Size >= l.off {
+		return
 	}
-	if st.Size < l.off {
-		l.off, l.marked = st.Size, -1
-		_ = syscall.Ftruncate(l.idx, 0)
-		l.idxOff = 0
-	}
-	return false
+	l.off, l.marked, l.idxOff = st.Size, -1, 0
+	_ = syscall.Ftruncate(l.idx, 0)
 }
 
 // syncSoon has what was written on the disk in a second.

@@ -246,6 +246,7 @@ func (k *keeper) move(s *slot, i, n int, flags uint8) {
 		return
 	}
 	began := boottime()
+	l.cut()
 	l.mark(keeperwire.Stream(i), flags)
 	moved, err := syscall.Splice(s.pipes[i], nil, l.fd, &l.off, n, spliceNow)
 	switch {
