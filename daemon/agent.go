@@ -100,7 +100,7 @@ func newAgent(o Options) (*agent, error) {
 	a.configs = configs{dir: filepath.Join(o.Dirs.State, "configs"), force: filepath.Join(o.Dirs.Run, "config.json")}
 	a.link = newLink(o.Dirs.Keeper(), a.log)
 	a.link.launch = func(ctx context.Context) error { return launchKeeper(ctx, o) }
-	a.link.met, a.link.heard, a.link.missed = a.meet, a.hear, a.miss
+	a.link.met, a.link.heard, a.link.missed, a.link.salvage = a.meet, a.hear, a.miss, a.salvage
 	a.roles = newRoleStates()
 	a.proxy = newProxy(o.Dirs.proxy(), a.link, a.board, a.log, a.bus)
 	return a, a.rooms()
@@ -161,6 +161,26 @@ func (a *agent) meet(_ context.Context, k *keeperclient.Client, slots []keeperwi
 		Kind: backstay.Adopted, Ref: backstay.NewRef("role", "agent"),
 		Because: fmt.Sprintf("agent pid %d met keeper pid %d; %d instances run", os.Getpid(), k.Welcome().PID, n),
 	})
+	return nil
+}
+
+// salvage asks the proxy for its sockets: agent and keeper died at once, and it
+// has the only copies. One that does not answer hangs; its sockets die with it,
+// and can be bound anew.
+func (a *agent) salvage(ctx context.Context, k *keeperclient.Client, slots []keeperwire.Slot) map[string]*os.File {
+	for _, s := range slots {
+		if s.ID != proxyID || s.PID == 0 {
+			continue
+		}
+		found, err := sock.Collect(ctx, filepath.Join(a.Dirs.proxy(), "files"))
+		if err == nil {
+			return found
+		}
+		a.log.Error("proxy does not give its sockets back, killing it", "pid", s.PID, "why", err.Error())
+		if err := k.Kill(ctx, proxyID, "it holds the only copies of its sockets and does not give them back", true); err != nil {
+			a.log.Error("proxy not killed", "why", err.Error())
+		}
+	}
 	return nil
 }
 

@@ -232,14 +232,16 @@ func (a *agent) joinProxy(ctx context.Context, f *config.File) error {
 // looks after certificates that change under it.
 func (a *agent) keepFile(ctx context.Context, ready func()) error {
 	hangups := proc.Hangups()
-	if err := a.boot(ctx); err != nil {
-		return err
-	}
+	a.boot(ctx)
 	ready()
 	certs := time.NewTicker(certEvery)
 	defer certs.Stop()
+	again := time.NewTicker(bootAgain)
+	defer again.Stop()
 	for {
 		select {
+		case <-again.C:
+			a.bootAgain(ctx)
 		case <-hangups:
 			a.reload(ctx)
 		case <-certs.C:
@@ -250,38 +252,50 @@ func (a *agent) keepFile(ctx context.Context, ready func()) error {
 	}
 }
 
-// certEvery is how often files of certificates are looked at.
-const certEvery = 10 * time.Second
+// Times of keepFile.
+const (
+	certEvery = 10 * time.Second // files of certificates are looked at
+	bootAgain = time.Second      // a file that this host would not take is tried again: an address may be free by then
+)
 
 // boot puts in force what an earlier agent of this boot had; else the file; else
-// the last good one, loudly.
-func (a *agent) boot(ctx context.Context) error {
+// the last good one, loudly. What cannot be put in force leaves all as it is.
+func (a *agent) boot(ctx context.Context) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	if a.now.Load() != nil {
-		return nil // this part starts anew, the agent does not
+		return // this part starts anew, the agent does not
 	}
 	if k, text, err := a.configs.inForce(); err == nil {
-		if err := a.bootWith(ctx, k, text, "file"); err == nil {
-			return nil
+		if err := a.bootWith(ctx, k, text, "file"); err != nil {
+			a.refuse(k.Name, err)
 		}
-		a.log.Error("the file in force cannot be taken again", "why", err)
+		return
 	}
 	text, err := config.Read(a.File)
 	if err == nil {
 		err = a.bootWith(ctx, kept{Name: a.File, By: "boot"}, text, "file")
 	}
 	if err == nil {
-		return nil
+		return
 	}
 	a.refuse(a.File, err)
 	k, text, lastErr := a.configs.last()
 	if lastErr != nil {
 		a.log.Error("no good file, nothing is changed", "file", a.File, "why", err.Error())
-		return nil
+		return
 	}
 	a.log.Error("the file is broken, the last good one is in force", "file", a.File, "last_good", k.Digest, "why", err.Error())
-	return a.bootWith(ctx, k, text, "last_good")
+	if err := a.bootWith(ctx, k, text, "last_good"); err != nil {
+		a.log.Error("the last good file cannot be taken either, nothing is changed", "why", err.Error())
+	}
+}
+
+// bootAgain tries again while nothing is in force.
+func (a *agent) bootAgain(ctx context.Context) {
+	if a.now.Load() == nil {
+		a.boot(ctx)
+	}
 }
 
 func (a *agent) bootWith(ctx context.Context, k kept, text []byte, source string) error {
@@ -290,6 +304,11 @@ func (a *agent) bootWith(ctx context.Context, k kept, text []byte, source string
 		return err
 	}
 	d.source, d.kept.By = source, k.By
+	defer func() {
+		if source == "file" && a.now.Load() == d {
+			a.refused.Store(nil)
+		}
+	}()
 	if err := a.accept(ctx, d); err != nil {
 		return err
 	}
@@ -302,14 +321,13 @@ func (a *agent) bootWith(ctx context.Context, k kept, text []byte, source string
 }
 
 func (a *agent) tellApplied(from string, d *desired) {
-	a.refused.Store(nil)
 	a.bus.Record(backstay.Event{
 		Kind: backstay.ConfigApplied, Ref: "config/file", From: from, To: d.kept.Digest,
 		Because: d.kept.Name, Actor: d.kept.By, Gen: d.kept.Gen,
 	})
 }
 
-// refuse says that a text was not taken.
+// refuse says that a text was not taken. The same again is said once.
 func (a *agent) refuse(name string, err error) {
 	r := new(api.Refusal)
 	if !errors.As(err, &r) {
@@ -319,7 +337,9 @@ func (a *agent) refuse(name string, err error) {
 		}
 		r = &api.Refusal{Problem: *p}
 	}
-	a.refused.Store(&refusal{time.Now(), r})
+	if was := a.refused.Swap(&refusal{time.Now(), r}); was != nil && was.why.Error() == r.Error() {
+		return
+	}
 	a.bus.Record(backstay.Event{Kind: backstay.ConfigRefused, Ref: "config/file", Because: r.What})
 }
 
@@ -393,6 +413,7 @@ func (a *agent) take(ctx context.Context, ask api.ConfigAsk) (api.Applied, error
 	if before != nil {
 		from = before.kept.Digest
 	}
+	a.refused.Store(nil)
 	a.tellApplied(from, d)
 	applied.Generation = d.kept.Gen
 	applied.Deploys = a.runningDeploys()

@@ -40,6 +40,9 @@ type link struct {
 	launch func(context.Context) error
 	log    *slog.Logger
 
+	// salvage returns what others hold of what a dead keeper held, when no agent
+	// does either.
+	salvage func(ctx context.Context, k *keeperclient.Client, slots []keeperwire.Slot) map[string]*os.File
 	// met is called with every new keeper and what it has, before anyone else
 	// may ask it.
 	met func(ctx context.Context, k *keeperclient.Client, slots []keeperwire.Slot) error
@@ -115,7 +118,7 @@ func (l *link) attend(ctx context.Context, k *keeperclient.Client, ready func())
 	if err != nil {
 		return fmt.Errorf("list instances: %w", err)
 	}
-	if err := l.putAll(ctx, k); err != nil {
+	if err := l.putAll(ctx, k, slots); err != nil {
 		return err
 	}
 	if err := l.met(ctx, k, slots); err != nil {
@@ -220,9 +223,7 @@ func (l *link) ask(ctx context.Context, f func(*keeperclient.Client) error) erro
 // hold gives the keeper a file to keep over the agent's death and to hand to
 // children. The agent's own copy is what the next keeper gets.
 func (l *link) hold(ctx context.Context, name string, f *os.File) error {
-	l.mu.Lock()
-	l.held[name] = f
-	l.mu.Unlock()
+	l.keep(name, f)
 	return l.ask(ctx, func(k *keeperclient.Client) error { return k.PutFD(ctx, name, f) })
 }
 
@@ -246,33 +247,42 @@ func (l *link) file(name string) *os.File {
 }
 
 // putAll shares what is held: a new keeper gets it from us, a new agent from the
-// keeper.
-func (l *link) putAll(ctx context.Context, k *keeperclient.Client) error {
+// keeper, and where both are new from whoever else has it.
+func (l *link) putAll(ctx context.Context, k *keeperclient.Client, slots []keeperwire.Slot) error {
 	names, err := k.ListFDs(ctx)
 	if err != nil {
 		return fmt.Errorf("list held files: %w", err)
 	}
-	l.mu.Lock()
-	held := maps.Clone(l.held)
-	l.mu.Unlock()
 	for _, name := range names {
-		if held[name] != nil {
+		if l.file(name) != nil {
 			continue
 		}
 		f, err := k.GetFD(ctx, name)
 		if err != nil {
 			return fmt.Errorf("take held file %s: %w", name, err)
 		}
-		l.mu.Lock()
-		l.held[name] = f
-		l.mu.Unlock()
+		l.keep(name, f)
 	}
-	for name, f := range held {
-		if err := k.PutFD(ctx, name, f); err != nil {
+	if len(l.names()) == 0 {
+		for name, f := range l.salvage(ctx, k, slots) {
+			l.keep(name, f)
+		}
+	}
+	for _, name := range l.names() {
+		if slices.Contains(names, name) {
+			continue
+		}
+		if err := k.PutFD(ctx, name, l.file(name)); err != nil {
 			return fmt.Errorf("hold file %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+func (l *link) keep(name string, f *os.File) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held[name] = f
 }
 
 // names returns what is held, sorted.

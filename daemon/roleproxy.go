@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -34,7 +35,7 @@ func runProxy(ctx context.Context, o Options) error {
 	}
 	file := filepath.Join(o.Dirs.proxy(), "snapshot.json")
 	p := l7.New(l7.Options{Log: o.Log, SnapshotFile: file, Quiet: sock.Quiet})
-	r := &proxyRole{Options: o, proxy: p, has: map[string]bool{}}
+	r := &proxyRole{Options: o, proxy: p, has: map[string]*os.File{heldAPI: held[heldAPI], heldFiles: held[heldFiles]}}
 	for name, f := range held {
 		if _, ok := bindOf(name); !ok {
 			continue
@@ -53,8 +54,8 @@ type proxyRole struct {
 
 	proxy *l7.Proxy
 
-	mu  sync.Mutex // guards has
-	has map[string]bool
+	mu  sync.Mutex          // guards has
+	has map[string]*os.File // all sockets: an agent that has lost its keeper asks for them
 }
 
 // take gives the proxy a listening socket. One that it has already is the same
@@ -66,17 +67,23 @@ func (r *proxyRole) take(name string, f *os.File) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.has[name] {
+	if r.has[name] != nil {
 		return f.Close() //nolint:wrapcheck // nothing is lost
 	}
 	l, err := net.FileListener(f)
-	_ = f.Close() // l is another descriptor of it
 	if err != nil {
-		return fmt.Errorf("take %s: %w", bind, err)
+		return errors.Join(fmt.Errorf("take %s: %w", bind, err), f.Close())
 	}
-	r.has[name] = true
+	r.has[name] = f
 	r.proxy.SetListener(bind, l)
 	return nil
+}
+
+// give returns all sockets.
+func (r *proxyRole) give() map[string]*os.File {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.has)
 }
 
 // resume serves the orders of before: nobody is asked whether they are still
@@ -101,7 +108,7 @@ func (r *proxyRole) run(ctx context.Context, held map[string]*os.File) error {
 	}
 	g := run.Group{Log: r.Log, Events: backstay.Discard}
 	g.Add(run.Part{Name: "traffic", Run: r.proxy.Run, StopWithin: proxyFinish})
-	g.Add(run.Part{Name: "files", Run: run.AtOnce(func(ctx context.Context) error { return receive(ctx, files, r.take) })})
+	g.Add(run.Part{Name: "files", Run: run.AtOnce(func(ctx context.Context) error { return receive(ctx, files, r.take, r.give) })})
 	g.Add(run.Part{Name: "api", Run: run.AtOnce(func(ctx context.Context) error { return serveHTTP(ctx, api, r.proxy.Handler()) })})
 	if err := g.Run(ctx); err != nil {
 		return fmt.Errorf("proxy: %w", err)
@@ -109,7 +116,7 @@ func (r *proxyRole) run(ctx context.Context, held map[string]*os.File) error {
 	return nil
 }
 
-func receive(ctx context.Context, f *os.File, take func(string, *os.File) error) error {
+func receive(ctx context.Context, f *os.File, take func(string, *os.File) error, give func() map[string]*os.File) error {
 	l, err := net.FileListener(f)
 	if err != nil {
 		return fmt.Errorf("receive files: %w", err)
@@ -120,7 +127,7 @@ func receive(ctx context.Context, f *os.File, take func(string, *os.File) error)
 	}
 	unix.SetUnlinkOnClose(false)
 	defer func() { _ = unix.Close() }() // the keeper has it too
-	return sock.Receive(ctx, unix, take)
+	return sock.Receive(ctx, unix, take, give)
 }
 
 // serveHTTP serves h on the listening socket f until ctx is done.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/backstay/backstay"
@@ -160,8 +161,8 @@ func stopAll(ctx context.Context, o UpOptions) error {
 		_, err := fmt.Fprintln(o.Out, p.Text)
 		return err //nolint:wrapcheck // nobody sees it
 	})
-	if err != nil {
-		return fmt.Errorf("stop services: %w", err)
+	if err != nil { // the keeper stops them, without their order
+		return fmt.Errorf("stop services by the agent: %w", err)
 	}
 	return nil
 }
@@ -177,22 +178,33 @@ func leave(ctx context.Context, d Dirs) error {
 	return err
 }
 
-// endRoles stops the agent and the proxy and has the keeper leave.
+// endRoles stops what the keeper still runs, the agent first, which would start
+// things anew, and has the keeper leave.
 func endRoles(ctx context.Context, d Dirs) error {
 	k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: filepath.Join(d.Keeper(), "sock")})
 	if err != nil {
 		return fmt.Errorf("stop roles: %w", err)
 	}
 	defer func() { _ = k.Close() }()
-	for _, id := range []string{agentID, proxyID} {
-		if err := endRole(ctx, k, id); err != nil {
-			return err
+	if err := endOne(ctx, k, agentID); err != nil {
+		return err
+	}
+	slots, err := k.List(ctx)
+	if err != nil {
+		return fmt.Errorf("stop roles: %w", err)
+	}
+	var all sync.WaitGroup
+	errs := make([]error, len(slots))
+	for i, s := range slots {
+		if s.ID != agentID {
+			all.Go(func() { errs[i] = endOne(ctx, k, s.ID) })
 		}
 	}
-	return k.Leave(ctx) //nolint:wrapcheck // it tells its story
+	all.Wait()
+	return errors.Join(append(errs, k.Leave(ctx))...)
 }
 
-func endRole(ctx context.Context, k *keeperclient.Client, id string) error {
+func endOne(ctx context.Context, k *keeperclient.Client, id string) error {
 	if err := k.Stop(ctx, id, "backstay goes down"); err != nil {
 		return nil //nolint:nilerr // there is none of it
 	}

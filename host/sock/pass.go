@@ -78,9 +78,10 @@ func pass(ctx context.Context, path, name string, f *os.File) error {
 
 // Receive serves l, a listener on a socket of [ListenPass], until ctx is done
 // and closes it: take gets each file that is passed and owns it; its error is the
-// answer. Only root and the user of this process may pass any. Files come one
+// answer. give returns what is sent to whoever asks with [Collect]; it stays the
+// giver's. Only root and the user of this process are heard. Files come one
 // after the other.
-func Receive(ctx context.Context, l *net.UnixListener, take func(name string, f *os.File) error) error {
+func Receive(ctx context.Context, l *net.UnixListener, take func(name string, f *os.File) error, give func() map[string]*os.File) error {
 	defer closeWith(ctx, l)()
 	ours := uint32(os.Geteuid())
 	guard := Guarded(l, func(c Cred) bool { return c.UID == 0 || c.UID == ours })
@@ -89,13 +90,13 @@ func Receive(ctx context.Context, l *net.UnixListener, take func(name string, f 
 		if err != nil {
 			return stopped(ctx, err)
 		}
-		serve(ctx, c.(*net.UnixConn), take) //nolint:errcheck // a unixpacket connection is one
+		serve(ctx, c.(*net.UnixConn), take, give) //nolint:errcheck // a unixpacket connection is one
 	}
 }
 
 // serve takes the files of one connection. A peer that is silent is dropped, so
 // that it does not keep others waiting.
-func serve(ctx context.Context, c *net.UnixConn, take func(string, *os.File) error) {
+func serve(ctx context.Context, c *net.UnixConn, take func(string, *os.File) error, give func() map[string]*os.File) {
 	defer closeWith(ctx, c)()
 	for {
 		_ = c.SetDeadline(time.Now().Add(passWithin))
@@ -104,6 +105,10 @@ func serve(ctx context.Context, c *net.UnixConn, take func(string, *os.File) err
 			return
 		}
 		answer := accepted
+		if f == nil && name == collect {
+			handOut(c, give())
+			return
+		}
 		if f == nil {
 			answer = "a name and one file are one message"
 		} else if err := take(name, f); err != nil {
@@ -126,7 +131,7 @@ func message(c *net.UnixConn) (string, *os.File, error) {
 	fds := rights(oob[:oobn])
 	if n == 0 || n > maxName || flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || len(fds) != 1 {
 		closeAll(fds)
-		return "", nil, nil
+		return string(name[:min(n, maxName)]), nil, nil
 	}
 	return string(name[:n]), os.NewFile(uintptr(fds[0]), string(name[:n])), nil
 }

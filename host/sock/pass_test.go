@@ -17,6 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// gives is what every taker gives to who collects.
+var gives = map[string]*os.File{"in": os.Stdin, "bind=%3A80": os.Stderr}
+
 // taker takes files at a path of its own and returns them.
 func taker(t *testing.T, take func(string, *os.File) error) (path string) {
 	t.Helper()
@@ -27,7 +30,7 @@ func taker(t *testing.T, take func(string, *os.File) error) (path string) {
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Receive(ctx, l.(*net.UnixListener), take) }()
+	go func() { done <- Receive(ctx, l.(*net.UnixListener), take, func() map[string]*os.File { return gives }) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
@@ -282,4 +285,29 @@ func TestFilesReachTheRightProcess(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	_, _ = f.Close(), null.Close()
+}
+
+func TestCollectReturnsCopiesOfAllThatIsHeld(t *testing.T) {
+	path := taker(t, func(string, *os.File) error { return nil })
+	got, err := Collect(t.Context(), path)
+	must(t, err)
+	if len(got) != len(gives) {
+		t.Fatalf("collected %v", got)
+	}
+	for name, want := range gives {
+		a, err := want.Stat()
+		must(t, err)
+		b, err := got[name].Stat()
+		must(t, err)
+		if !os.SameFile(a, b) {
+			t.Errorf("%s is another file", name)
+		}
+		_ = got[name].Close()
+	}
+}
+
+func TestCollectFromNobodyIsAnError(t *testing.T) {
+	if got, err := Collect(t.Context(), filepath.Join(t.TempDir(), "none")); err == nil {
+		t.Errorf("collected %v", got)
+	}
 }
