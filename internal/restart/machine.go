@@ -9,9 +9,17 @@ const slices = 20
 // jitter is how far a pause may be from the plan, either way.
 const jitter = 0.2
 
-// least is the shortest second pause, whatever the policy says: with none at
-// all a program that ends at once would take a whole CPU.
-const least = 10 * time.Millisecond
+// Bounds that hold whatever the policy says.
+const (
+	// least is the shortest second pause: with none at all a program that ends at
+	// once would take a whole CPU.
+	least = 10 * time.Millisecond
+	// shortest is the shortest run that ends a run of failures, for the same
+	// reason: with less, each failure would be a first one, and cost no pause.
+	shortest = time.Second
+	// longest keeps sums of times far from overflow.
+	longest = 365 * 24 * time.Hour
+)
 
 // Event is what happened to the instance.
 type Event uint8
@@ -90,11 +98,7 @@ func (m *Machine) Step(p Policy, ev Event, now time.Duration, chance float64) Ef
 	case Exited, Crashed:
 		return m.ended(p, ev == Crashed, now, chance)
 	case Undone:
-		m.Running = false
-		if m.Wanted {
-			return Effect{Do: StartNow}
-		}
-		return Effect{Do: BeStopped}
+		return m.undone()
 	case Tick:
 		return m.tick(now)
 	}
@@ -123,6 +127,19 @@ func (m *Machine) stop() Effect {
 	return Effect{Do: BeStopped}
 }
 
+// undone asks for the same start again; when is the caller's to say. One that is
+// still to come does not come sooner.
+func (m *Machine) undone() Effect {
+	m.Running = false
+	switch {
+	case !m.Wanted:
+		return Effect{Do: BeStopped}
+	case m.Due != 0:
+		return Effect{}
+	}
+	return Effect{Do: StartNow}
+}
+
 func (m *Machine) ready(yes bool, now time.Duration) {
 	m.Told = true
 	switch {
@@ -143,11 +160,13 @@ func (m *Machine) tick(now time.Duration) Effect {
 
 // ended is the one place where a run's end is judged.
 func (m *Machine) ended(p Policy, crashed bool, now time.Duration, chance float64) Effect {
-	well := m.well(p, now)
+	ran, well := m.Running, m.well(p, now)
 	m.Running, m.ReadyAt = false, 0
 	switch {
 	case !m.Wanted:
 		return Effect{Do: BeStopped}
+	case !ran: // told twice: judged once
+		return Effect{}
 	case p.When == Never, p.When == OnFailure && !crashed:
 		m.Wanted = false
 		return Effect{Do: BeCompleted}
@@ -176,13 +195,13 @@ func (m *Machine) well(p Policy, now time.Duration) bool {
 	if !m.Told {
 		since = m.Up
 	}
-	return m.Running && (since > 0 || !m.Told) && now-since >= max(p.ResetAfter, 2*m.Pause)
+	return m.Running && (since > 0 || !m.Told) && now-since >= max(p.ResetAfter, 2*m.Pause, shortest)
 }
 
 func (m *Machine) fail(p Policy, now time.Duration) Effect {
 	m.Failed, m.Pause, m.Due = true, 0, 0
 	if p.RetryEvery > 0 {
-		m.Due = now + p.RetryEvery
+		m.Due = now + min(p.RetryEvery, longest)
 	}
 	return Effect{Do: FailUntil, At: m.Due}
 }
@@ -209,17 +228,21 @@ func (m *Machine) count(p Policy, now time.Duration) bool {
 }
 
 // pause is how long to wait before start n of a run of failures: 0, Min, 2·Min
-// … Max, each ± jitter, and never above Max.
+// … Max, each ± jitter. What the jitter puts above Max is mirrored below it:
+// merely cut off, half of all copies would start in step.
 func (p Policy) pause(n uint32, chance float64) time.Duration {
 	if n <= 1 {
 		return 0
 	}
-	wait := max(p.Min, least)
-	most := max(p.Max, wait)
+	wait := min(max(p.Min, least), longest)
+	most := max(min(p.Max, longest), wait)
 	for i := uint32(2); i < n && wait < most; i++ {
 		wait *= 2
 	}
 	wait = min(wait, most)
 	wait += time.Duration(float64(wait) * jitter * (2*chance - 1))
-	return min(wait, most)
+	if wait > most {
+		return most - (wait - most)
+	}
+	return wait
 }
