@@ -27,7 +27,7 @@ func (f Facts) proveFrontend(fe Frontend) Proof {
 			State: "not bound", What: "it accepts no connection", Because: f.bindFacts(fe, refused),
 			Do: []string{f.edit("frontends."+fe.Name+".bind", "an address that is free and may be bound")},
 		}
-	case !f.proxied():
+	case !f.Status.Proxied():
 		return Proof{
 			State: "no proxy", What: "connections wait in its queue: it is bound to " + strings.Join(bound, ", ") + ", but no proxy serves it",
 			Because: f.noProxy(), Do: []string{"backstay why role/proxy", "backstay logs backstay/proxy -n 50"},

@@ -18,7 +18,7 @@ func (f Facts) noTraffic(s Service, i Instance) (facts []Fact, do []string) {
 		return f.unready(s, i), []string{"backstay logs " + i.ID + " -n 50", f.edit(probeKey(s, i), "ask something else, or more patiently")}
 	case !s.Balanced:
 		return nil, nil
-	case !f.proxied():
+	case !f.Status.Proxied():
 		return f.noProxy(), []string{"backstay why role/proxy", "backstay logs backstay/proxy -n 50"}
 	}
 	if facts := f.unbound(s); facts != nil {
@@ -43,10 +43,13 @@ func (f Facts) drained(i Instance) []Fact {
 	return []Fact{fact}
 }
 
-// proxied reports whether any proxy runs.
-func (f Facts) proxied() bool {
-	return slices.ContainsFunc(f.Status.Roles, func(r Role) bool { return isProxy(r) && r.Running })
+// Proxied reports whether any proxy runs.
+func (st Status) Proxied() bool {
+	return slices.ContainsFunc(st.Roles, func(r Role) bool { return isProxy(r) && r.Running })
 }
+
+// Reachable reports whether an address is bound of any frontend that leads to s.
+func (st Status) Reachable(s Service) bool { return Facts{Status: st}.unbound(s) == nil }
 
 func isProxy(r Role) bool { return r.Name == "proxy" || strings.HasPrefix(r.Name, "proxy-") }
 

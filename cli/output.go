@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
@@ -57,15 +57,30 @@ func (a *app) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.Err, "backstay: "+format+"\n", args...) // nobody is left to tell
 }
 
-// columns writes rows in columns; cells are separated by tabs.
+// columns writes rows in columns; cells are separated by tabs. The last cell of a
+// row is as long as it is.
 func columns(w io.Writer, rows ...string) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var widths []int
 	for _, r := range rows {
-		if _, err := fmt.Fprintln(t, r); err != nil {
-			return err //nolint:wrapcheck // stdout is gone
+		cells := strings.Split(r, "\t")
+		for i, c := range cells[:len(cells)-1] {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(c))
 		}
 	}
-	return t.Flush() //nolint:wrapcheck // stdout is gone
+	var b strings.Builder
+	for _, r := range rows {
+		cells := strings.Split(r, "\t")
+		line := ""
+		for i, c := range cells[:len(cells)-1] {
+			line += c + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c)+2)
+		}
+		b.WriteString(strings.TrimRight(line+cells[len(cells)-1], " ") + "\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err //nolint:wrapcheck // stdout is gone
 }
 
 // row joins cells.

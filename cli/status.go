@@ -85,33 +85,66 @@ type judged struct {
 	exit backstay.ExitCode
 }
 
-// verdict is the first line of status: the one sentence that is read in an
-// outage.
+// verdict is the sentence that is read in an outage.
 func verdict(st api.Status) judged {
 	if st.Down != nil {
 		return judged{downText(st), backstay.ExitOK}
 	}
-	var ill []string
-	ready, wanted := 0, 0
-	for _, s := range st.Services {
-		if s.Stopped {
-			continue
-		}
-		ready, wanted = ready+s.Ready(), wanted+s.Replicas
-		if !s.Well() {
-			ill = append(ill, "service/"+s.Name)
-		}
-	}
-	ill = append(append(ill, illFrontends(st)...), illRoles(st)...)
+	ill := append(append(illServices(st), illFrontends(st)...), illRoles(st)...)
 	switch {
 	case len(ill) > 0:
 		return judged{fmt.Sprintf("%s not as it should be: %s", count(len(ill), "thing"), listed(ill)), backstay.ExitDegraded}
 	case st.Config.Refused != nil || len(st.Problems) > 0:
-		return judged{"all runs; see the problems below", backstay.ExitDegraded}
+		return judged{"everything runs, but see the problems below", backstay.ExitDegraded}
 	case len(st.Services) == 0:
-		return judged{"nothing is asked for: the file has no services", backstay.ExitOK}
+		return judged{"nothing is asked for: no services", backstay.ExitOK}
+	default:
+		return judged{wellText(st), backstay.ExitOK}
 	}
-	return judged{fmt.Sprintf("all is well: %s, %d of %d instances ready", count(len(st.Services), "service"), ready, wanted), backstay.ExitOK}
+}
+
+// wellText says what is well, and what goes on.
+func wellText(st api.Status) string {
+	ready, wanted := 0, 0
+	var stopped, moving []string
+	for _, s := range st.Services {
+		if s.Stopped {
+			stopped = append(stopped, s.Name)
+			continue
+		}
+		if s.Deploy != nil && !s.Deploy.State.Ended() {
+			moving = append(moving, s.Name)
+		}
+		ready, wanted = ready+s.Ready(), wanted+s.Replicas
+	}
+	text := fmt.Sprintf("all is well: %s, %d of %s ready", count(len(st.Services), "service"), ready, count(wanted, "instance"))
+	if moving != nil {
+		text += "; being deployed: " + listed(moving)
+	}
+	if stopped != nil {
+		text += "; stopped on purpose: " + listed(stopped)
+	}
+	return text
+}
+
+func illServices(st api.Status) (ill []string) {
+	for _, s := range st.Services {
+		if !s.Well() {
+			ill = append(ill, "service/"+s.Name)
+			continue
+		}
+		for _, i := range s.Instances {
+			if ejected(st, i) {
+				ill = append(ill, "instance/"+i.ID+" (ejected)")
+			}
+		}
+	}
+	return ill
+}
+
+// ejected reports whether real requests keep i out of traffic now.
+func ejected(st api.Status, i api.Instance) bool {
+	return i.Server != nil && i.Server.Ejected != nil && i.Server.Ejected.Until.After(st.At)
 }
 
 func downText(st api.Status) string {

@@ -69,7 +69,8 @@ const (
 )
 
 func (v *view) top() {
-	v.line("node %s   backstay %s   config %s   generation %d", v.Node, v.Version, configText(v.Config), v.Generation)
+	v.line("node %s   backstay %s   generation %d", v.Node, v.Version, v.Generation)
+	v.line("config %s", configText(v.Config))
 	j := verdict(v.Status)
 	if j.exit == backstay.ExitOK {
 		v.line("%s", v.good(j.text))
@@ -100,7 +101,7 @@ func (v *view) services() {
 			rows = append(rows, v.instance(s, i))
 		}
 	}
-	v.table(row("  SERVICE", "RELEASE", "READY", "STATE", "REQUESTS", "FAILED", "IN FLIGHT"), rows)
+	v.table(row("  SERVICE", "RELEASE", "READY", "REQUESTS", "FAILED", "IN FLIGHT", "STATE"), rows)
 }
 
 func (v *view) service(s api.Service) string {
@@ -109,11 +110,16 @@ func (v *view) service(s api.Service) string {
 		release += " " + s.Version
 	}
 	ready := fmt.Sprintf("%d/%d", s.Ready(), s.Replicas)
-	cells := []any{serviceSign(s) + s.Name, release, ready, v.serviceState(s)}
-	if s.Traffic != nil && s.Balanced {
-		cells = append(cells, s.Traffic.Requests, s.Traffic.Failed, s.Traffic.InFlight)
+	return row(append(append([]any{serviceSign(s) + s.Name, release, ready}, traffic(s.Traffic, s.Balanced)...), v.serviceState(s))...)
+}
+
+// traffic is the three cells of what requests met; empty where there are none or
+// nobody can say.
+func traffic(c *api.Counters, balanced bool) []any {
+	if c == nil || !balanced {
+		return []any{"", "", ""}
 	}
-	return row(cells...)
+	return []any{c.Requests, c.Failed, c.InFlight}
 }
 
 func serviceSign(s api.Service) string {
@@ -140,6 +146,10 @@ func (v *view) serviceState(s api.Service) string {
 		return fmt.Sprintf("%d missing", s.Replicas-s.Ready())
 	case s.Completes:
 		return "completed"
+	case s.Balanced && !v.Proxied():
+		return "ready, but no proxy serves it"
+	case s.Balanced && !v.Reachable(s):
+		return "ready, but no frontend of it is bound"
 	case s.Balanced:
 		return "serving"
 	default:
@@ -166,7 +176,7 @@ func by(name string) string {
 }
 
 // maxCell keeps a row on one line: the whole story is told by why.
-const maxCell = 60
+const maxCell = 100
 
 func short(s string) string {
 	if r := []rune(plainText(s)); len(r) > maxCell {
@@ -180,15 +190,14 @@ func (v *view) instance(s api.Service, i api.Instance) string {
 	switch {
 	case i.State == backstay.Failed || i.State == backstay.Backoff || i.State == backstay.Crashed || i.State == backstay.Running && !i.Ready && !i.Drained:
 		sign = signBad
-	case !i.Serves() && i.State != backstay.Stopped:
+	case ejected(v.Status, i) || !i.Serves() && i.State != backstay.Stopped:
 		sign = signWarn
 	}
-	cells := []any{sign + "  " + i.ID, i.Release, "", v.instanceState(i)}
-	if i.Server != nil && s.Balanced {
-		t := i.Server.Traffic
-		cells = append(cells, t.Requests, t.Failed, t.InFlight)
+	var met *api.Counters
+	if i.Server != nil {
+		met = &i.Server.Traffic
 	}
-	return row(cells...)
+	return row(append(append([]any{sign + "  " + i.ID, i.Release, ""}, traffic(met, s.Balanced)...), v.instanceState(i))...)
 }
 
 // instanceState is the one thing to know about i.
@@ -227,7 +236,7 @@ func (v *view) runningState(i api.Instance) string {
 		text = "drained, " + text
 	case !i.Ready:
 		text = "not ready, " + text + probeText(i)
-	case i.Server != nil && i.Server.Ejected != nil && i.Server.Ejected.Until.After(v.At):
+	case ejected(v.Status, i):
 		text = "ejected for " + api.Age(i.Server.Ejected.Until.Sub(v.At)) + ": " + short(i.Server.Ejected.Because)
 	default:
 		text = "ready for " + api.Age(v.At.Sub(i.ReadySince)) + ", " + text
@@ -271,17 +280,19 @@ func (v *view) frontends() {
 	var rows []string
 	for _, f := range v.Frontends {
 		for n, b := range f.Binds {
-			sign, state, cells := signGood, "bound", []any(nil)
+			sign, state := signGood, "bound"
 			if !b.Bound {
 				sign, state = signBad, "not bound: "+short(b.Because)
 			}
+			conns := ""
 			if n == 0 && f.Traffic != nil {
-				cells = []any{f.Traffic.Requests, f.Traffic.Failed, f.Traffic.InFlight, f.Conns}
+				conns = strconv.Itoa(f.Conns)
 			}
-			rows = append(rows, row(append([]any{sign + f.Name, b.Address, state}, cells...)...))
+			cells := append([]any{sign + f.Name, b.Address, conns}, traffic(f.Traffic, n == 0)...)
+			rows = append(rows, row(append(cells, state)...))
 		}
 	}
-	v.table(row("  FRONTEND", "ADDRESS", "STATE", "REQUESTS", "FAILED", "IN FLIGHT", "CONNS"), rows)
+	v.table(row("  FRONTEND", "ADDRESS", "CONNS", "REQUESTS", "FAILED", "IN FLIGHT", "STATE"), rows)
 }
 
 func (v *view) roles() {
