@@ -10,7 +10,7 @@ type Event struct {
 	At      time.Time `json:"at"` // wall clock: for people, never for deadlines
 	Node    string    `json:"node"`
 	Kind    Kind      `json:"kind"`
-	Ref     Ref       `json:"ref"` // what changed
+	Ref     Ref       `json:"ref,omitempty"` // what changed; empty is the whole
 	From    string    `json:"from,omitempty"`
 	To      string    `json:"to,omitempty"`
 	Because string    `json:"because,omitempty"` // one sentence
@@ -58,6 +58,8 @@ const (
 	// OverrideSet: a run-time change was made; OverrideGone: it ended.
 	OverrideSet  Kind = "override_set"
 	OverrideGone Kind = "override_gone"
+	// EventsLost: events are missing before this one; Because says how many and why.
+	EventsLost Kind = "events_lost"
 	// Adopted: a new agent or keeper found what runs and took it over.
 	Adopted Kind = "adopted"
 )
