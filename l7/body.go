@@ -33,6 +33,9 @@ func getBuffer(from *sync.Pool) *[]byte { return from.Get().(*[]byte) } //nolint
 // errCut is a body that ended before its frame said so.
 var errCut = errors.New("body ended early")
 
+// errTooLarge is a body above its limit.
+var errTooLarge = errors.New("body is larger than the limit")
+
 // errStopped is a body that nobody wants any more.
 var errStopped = errors.New("body no longer wanted")
 
@@ -47,6 +50,7 @@ type bodyReader struct {
 	buf     []byte // where more is read to
 	ended   bool
 	total   int64       // bytes of payload so far
+	limit   int64       // of total; 0 is none
 	stop    atomic.Bool // set by another goroutine, before it interrupts the read
 }
 
@@ -58,13 +62,11 @@ func (b *bodyReader) begin(from *timed, stall time.Duration, body h1.Body, pendi
 	b.stop.Store(false)
 }
 
-// next returns more payload, valid until the next call. It reads only if
-// nothing is pending. At the end it returns io.EOF.
+// next returns more payload, valid until the next call, and io.EOF at the end.
 func (b *bodyReader) next() ([]byte, error) {
 	for {
 		data, err := b.more()
 		if err != nil || len(data) > 0 {
-			b.total += int64(len(data))
 			return data, err
 		}
 		if b.ended {
@@ -76,28 +78,31 @@ func (b *bodyReader) next() ([]byte, error) {
 	}
 }
 
-// more returns payload from what is pending: none if there is not enough.
-func (b *bodyReader) more() ([]byte, error) {
+// more returns payload from what is pending. If there is none, nothing is
+// pending any more, or the body is at its end.
+func (b *bodyReader) more() (data []byte, err error) {
 	if b.ended || len(b.pending) == 0 {
 		return nil, nil
 	}
 	switch b.kind {
 	case h1.Length:
-		data := b.pending[:min(b.left, int64(len(b.pending)))]
+		data = b.pending[:min(b.left, int64(len(b.pending)))]
 		b.pending = b.pending[len(data):]
 		b.left -= int64(len(data))
 		b.ended = b.left == 0
-		return data, nil
 	case h1.Chunked:
-		data, n, err := b.chunks.Next(b.pending)
+		n := 0
+		data, n, err = b.chunks.Next(b.pending)
 		b.pending = b.pending[n:]
 		b.ended = b.chunks.Done()
-		return data, err
 	default:
-		data := b.pending
-		b.pending = nil
-		return data, nil
+		data, b.pending = b.pending, nil
 	}
+	b.total += int64(len(data))
+	if err == nil && b.limit > 0 && b.total > b.limit {
+		err = errTooLarge
+	}
+	return data, err
 }
 
 // fill reads once. Of a body with a length never more than the body.
@@ -132,9 +137,6 @@ func (b *bodyReader) detach() {
 	}
 }
 
-// buffered reports whether next would return without reading.
-func (b *bodyReader) buffered() bool { return b.ended || len(b.pending) > 0 }
-
 // interrupt makes a next that another goroutine is in return.
 func (b *bodyReader) interrupt() {
 	b.stop.Store(true)
@@ -153,20 +155,23 @@ type bodyWriter struct {
 // sent before more is waited for. It says which side an error was of.
 func (w *bodyWriter) copyFrom(r *bodyReader) (readErr, writeErr error) {
 	for {
-		if len(w.out) > 0 && !r.buffered() {
-			if err := w.flush(); err != nil {
+		data, err := r.more()
+		switch {
+		case err != nil:
+			return err, w.flush()
+		case len(data) > 0:
+			if err := w.write(data); err != nil {
 				return nil, err
 			}
-		}
-		data, err := r.next()
-		if err == io.EOF {
+			continue
+		case r.ended:
 			return nil, w.end()
 		}
-		if err != nil {
-			return err, w.flush()
-		}
-		if err := w.write(data); err != nil {
+		if err := w.flush(); err != nil {
 			return nil, err
+		}
+		if err := r.fill(); err != nil {
+			return err, nil
 		}
 	}
 }

@@ -355,9 +355,6 @@ func (c *conn) blame(fault error) bool {
 	return false
 }
 
-// errTooLarge is a body above limits.body.
-var errTooLarge = errors.New("body is larger than the limit")
-
 // finish counts the request and gives back what it held.
 func (ex *exchange) finish() {
 	ex.leave()

@@ -39,9 +39,8 @@ type Options struct {
 	SnapshotFile string
 
 	// Quiet reports whether nothing has arrived on the socket fd, without
-	// waiting: a peek that would block. It is asked before a request that cannot
-	// be sent twice goes to a kept connection. Nil: the same is found out by a
-	// read of 20 µs.
+	// waiting: a peek that would block. It is asked before a request goes to a
+	// kept connection. Nil: the same is found out by a read of 20 µs.
 	Quiet func(fd uintptr) bool
 }
 

@@ -158,9 +158,13 @@ func hostMatches(pattern, host string) bool {
 
 // newRoute compiles what r asks of a request.
 func newRoute(number int, r *Route) *route {
+	clean, _ := cleanPath(nil, []byte(r.Path))
 	c := &route{
-		number: number, path: r.Path, prefix: strings.HasSuffix(r.Path, "/"),
+		number: number, path: string(clean), prefix: strings.HasSuffix(r.Path, "/"),
 		methods: r.Methods, clients: r.Clients,
+	}
+	if c.path == "/" { // any path, and the * of OPTIONS too
+		c.path, c.prefix = "", false
 	}
 	for name, value := range r.Headers {
 		rule := fieldRule{name: strings.ToLower(name), value: value}

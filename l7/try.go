@@ -10,8 +10,7 @@ import (
 // try sends the request to m and waits for the head of its answer.
 func (ex *exchange) try(m *member) try {
 	c := ex.c
-	careful := ex.stream.on || !idempotent(c.req.Method)
-	u, err := c.p.upstreamTo(m, ex.fresh, careful, ex.route.connect)
+	u, err := c.p.upstreamTo(m, ex.fresh, ex.route.connect)
 	if err != nil {
 		return try{outcome: unreached, kept: ex.replay}
 	}
@@ -136,17 +135,26 @@ func (c *conn) gather() bool {
 	}
 	ex.gathered = true
 	c.body.begin(&c.timed, c.front.stall, body, came, *ex.rbuf)
-	if c.req.Expect || body.Kind == h1.Length && body.Length > keptBody || body.Kind == h1.Chunked && !ex.keepsChunked(came) {
+	c.body.limit = int64(c.front.says.Limits.Body)
+	if c.req.Expect || body.Kind == h1.Length && body.Length > keptBody {
 		ex.stream.on = true
 		return true
 	}
 	ex.keptBuf = getBuffer(keptBodies)
+	if body.Kind == h1.Chunked && !ex.keepsChunked(came) {
+		c.body.stall = chunkPause
+	}
 	return c.gatherInto((*ex.keptBuf)[:0])
 }
 
-// keepsChunked reports whether a chunked body is read whole first: all of it is
-// here, or only so can its request be sent twice. Others may be a conversation
-// that goes on for hours.
+// chunkPause is how long the client of a chunked body may pause while its
+// beginning is read. A body sent in one go is here by then, and judged before a
+// server hears of it; one that pauses may be a conversation.
+const chunkPause = 10 * time.Millisecond
+
+// keepsChunked reports whether a chunked body is read whole first, however long
+// that takes: all of it is here, or only so can its request be sent twice.
+// Others may be a conversation that goes on for hours.
 func (ex *exchange) keepsChunked(came []byte) bool {
 	c := ex.c
 	var chunks h1.ChunkReader
@@ -169,24 +177,18 @@ func (c *conn) gatherInto(kept []byte) bool {
 			c.body.detach()
 			return true
 		}
-		if err == nil && c.tooLarge() {
-			err = errTooLarge
-		}
-		if err != nil {
+		pauses := c.body.stall == chunkPause && isTimeout(err)
+		if err != nil && !pauses {
 			return c.blame(err)
 		}
 		kept = append(kept, data...)
-		if len(kept) > keptBody { // it is not small: what is here goes first
+		if pauses || len(kept) > keptBody { // it is not small: what is here goes first
 			ex.kept, ex.stream.on = kept, true
+			c.body.stall = c.front.stall
 			c.body.detach()
 			return true
 		}
 	}
-}
-
-func (c *conn) tooLarge() bool {
-	limit := c.front.says.Limits.Body
-	return limit > 0 && c.body.total > int64(limit)
 }
 
 // startStream sends the body to u while the answer is awaited.
@@ -230,25 +232,11 @@ func (ex *exchange) pump(w *bodyWriter) (fault error, whole bool) {
 	if len(ex.kept) > 0 && w.write(ex.kept) != nil {
 		return nil, false
 	}
-	for {
-		if len(w.out) > 0 && !b.buffered() && w.flush() != nil {
-			return nil, false
-		}
-		data, err := b.next()
-		if err == nil && ex.c.tooLarge() {
-			err = errTooLarge
-		}
-		switch {
-		case err == io.EOF:
-			return nil, w.end() == nil
-		case err != nil && b.stop.Load(): // we have ended it
-			return nil, false
-		case err != nil:
-			return err, false
-		case w.write(data) != nil:
-			return nil, false
-		}
+	readErr, writeErr := w.copyFrom(b)
+	if b.stop.Load() { // we have ended it
+		return nil, false
 	}
+	return readErr, readErr == nil && writeErr == nil
 }
 
 // markAnswered says that the head is here: from now on the reader of the answer

@@ -37,16 +37,17 @@ func (p *Proxy) dial(addr string, within time.Duration) (*upstream, error) {
 
 func (u *upstream) close() { _ = u.Conn.Close() }
 
-// upstreamTo returns a connection to m: a kept one unless fresh is asked for.
-// With careful it is one of which the server has not hung up, so far as can be
-// seen: that matters to requests that cannot be sent again.
-func (p *Proxy) upstreamTo(m *member, fresh, careful bool, within time.Duration) (*upstream, error) {
+// upstreamTo returns a connection to m: a kept one unless fresh is asked for. A
+// kept one on which anything has come is closed: a server that has hung up
+// would fail a request that cannot be sent again, and an answer that nobody
+// asked for would be taken for that of the next request, of another client.
+func (p *Proxy) upstreamTo(m *member, fresh bool, within time.Duration) (*upstream, error) {
 	for !fresh {
 		u := m.idle.take()
 		if u == nil {
 			break
 		}
-		if !careful || p.quiet(u) {
+		if p.quiet(u) {
 			return u, nil
 		}
 		u.close()
