@@ -283,7 +283,10 @@ func (s *service) intent(kind Kind, seq int, ask Ask) intent {
 	}
 	in.Deploy = Deploy{
 		Service: s.name, Kind: kind, From: from, To: seq, Strategy: s.want.Config.Strategy, State: Rolling,
-		By: ask.By, Why: ask.Why, Of: s.want.replicas(),
+		By: ask.By, Why: ask.Why, Of: s.want.replicas(), Version: in.to.Version, Was: in.from.Version,
+	}
+	if c := s.want.Config; c.Strategy == "rolling" && kind != Rollback {
+		in.Pace = "+" + c.MaxSurge.String() + "/-" + c.MaxUnavailable.String()
 	}
 	return in
 }
@@ -483,6 +486,9 @@ func (s *service) canAbort() (from backstay.Release, id string, enough bool, err
 // turn has the newest deploy roll back.
 func (s *service) turn(by, reason string, undone bool) (Deploy, error) {
 	n := s.rec.newest().clone()
+	if n.State == Paused && n.Reason != "" {
+		reason += ", when it was paused: " + n.Reason
+	}
 	n.turn(s.d.opt.Now(), reason, s.instances)
 	n.Undone, n.By = undone, by
 	rec := s.rec.clone()

@@ -30,7 +30,7 @@ func (s *service) carry(ctx context.Context, now time.Time, steps []Step) (acted
 			s.withdraw(ctx, st.IDs, gate)
 		case Stop:
 			for _, id := range st.IDs {
-				s.stop(ctx, id, st.Text, gate, contains(moved, id))
+				s.stop(ctx, id, s.releaseOf(id), st.Text, gate, contains(moved, id))
 			}
 		case Emit:
 			if st.Text != s.rec.newest().headline(now) { // that one is told as a change of state
@@ -129,8 +129,8 @@ func (s *service) acked(ctx context.Context, ids []string) (said string, err err
 
 // stop has an instance leave: out of traffic first. after is opened when all
 // traffic has moved, where it moves at once.
-func (s *service) stop(ctx context.Context, id, why string, after chan struct{}, withdrawn bool) {
-	l := &leave{}
+func (s *service) stop(ctx context.Context, id, release, why string, after chan struct{}, withdrawn bool) {
+	l := &leave{release: release, busy: true}
 	s.stopping[id] = l
 	s.d.fly(ctx, func() func() {
 		if after != nil {
@@ -144,19 +144,62 @@ func (s *service) stop(ctx context.Context, id, why string, after chan struct{},
 			said, _ = s.acked(ctx, []string{id})
 			said += ", "
 		}
-		if f, counts := s.d.opt.Traffic.(inFlight); counts {
-			if n, err := f.InFlight(ctx, id); err == nil {
-				said += fmt.Sprintf("%d -> 0 in flight, ", n)
-			}
-		}
+		before, counted := s.inFlight(ctx, id)
 		err := s.d.opt.Pool.Stop(ctx, id, why)
+		if err == nil && counted {
+			s.d.drained(ctx, id)
+			after, _ := s.inFlight(ctx, id)
+			said += fmt.Sprintf("%d -> %d in flight, ", before, after)
+		}
 		return func() { s.stoppedOr(id, l, said, err) }
 	})
 }
 
+// inFlight counts the requests at an instance, if the balancers can tell.
+func (s *service) inFlight(ctx context.Context, id string) (n int, counted bool) {
+	f, counts := s.d.opt.Traffic.(inFlight)
+	if !counts {
+		return 0, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, countWithin)
+	defer cancel()
+	n, err := f.InFlight(ctx, id)
+	return n, err == nil
+}
+
+// drained returns once an instance that was told to leave no longer drains.
+func (d *Deployer) drained(ctx context.Context, id string) {
+	for {
+		changed := d.opt.Pool.Changed()
+		drains := false
+		for _, i := range d.opt.Pool.Instances() {
+			drains = drains || i.ID == id && i.State != backstay.Stopping && i.State != backstay.Stopped
+		}
+		if !drains {
+			return
+		}
+		select {
+		case <-changed:
+		case <-time.After(tick): // a notice may be lost
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// releaseOf returns the release of an instance.
+func (s *service) releaseOf(id string) string {
+	for _, i := range s.instances {
+		if i.ID == id {
+			return i.Release
+		}
+	}
+	return ""
+}
+
 // stoppedOr takes the answer of the pool.
 func (s *service) stoppedOr(id string, l *leave, said string, err error) {
-	l.said = said
+	l.said, l.busy = said, false
 	if err == nil {
 		l.failed = time.Time{}
 		return

@@ -52,7 +52,10 @@ type Deploy struct {
 	Kind     Kind      `json:"kind"`
 	From     int       `json:"from,omitempty"` // seq of the release in force before; 0 is none
 	To       int       `json:"to"`
-	Strategy string    `json:"strategy"` // rolling, recreate
+	Version  string    `json:"version,omitempty"` // of To
+	Was      string    `json:"was,omitempty"`     // version of From
+	Strategy string    `json:"strategy"`          // rolling, recreate
+	Pace     string    `json:"pace,omitempty"`    // max_surge and max_unavailable when it began: +1/-0
 	State    State     `json:"state"`
 	Since    time.Time `json:"since"` // of State
 	Reason   string    `json:"reason,omitempty"`

@@ -85,6 +85,9 @@ const (
 	// withdrawWithin bounds the wait for balancers before an instance is handed
 	// to the pool, which waits for them once more and longer.
 	withdrawWithin = 5 * time.Second
+	// countWithin bounds the question how many requests are in flight: it is
+	// for a line that people read.
+	countWithin = time.Second
 	// rounds is how often a plan is followed by another at once. Steps done in
 	// one go settle in two; the bound keeps a fault from taking the CPU.
 	rounds = 4

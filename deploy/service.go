@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -45,9 +46,11 @@ type service struct {
 
 // leave is an instance on its way out.
 type leave struct {
-	said   string // "withdrawn (ack 1/1 in 2ms), 9 -> 0 in flight"
-	fails  int
-	failed time.Time // when the pool refused last; zero if it has taken it
+	release string
+	said    string // "withdrawn (ack 1/1 in 2ms), 9 -> 0 in flight, "
+	busy    bool   // said is not complete yet: it counts as being there still
+	fails   int
+	failed  time.Time // when the pool refused last; zero if it has taken it
 }
 
 func newService(d *Deployer, name string) *service {
@@ -103,6 +106,11 @@ func (s *service) view(now time.Time) View {
 		}
 		v.Instances = append(v.Instances, i)
 	}
+	for id, l := range s.stopping {
+		if l.busy && s.releaseOf(id) == "" {
+			v.Instances = append(v.Instances, backstay.Instance{ID: id, Service: s.name, Release: l.release, State: backstay.Stopping})
+		}
+	}
 	for seq, n := range s.starting {
 		for range n - s.unknown(seq) {
 			v.Instances = append(v.Instances, backstay.Instance{
@@ -147,12 +155,13 @@ func (s *service) seqOf(i backstay.Instance) int {
 // seenOff tells of those that have left, and lets those be told again that the
 // pool refused to stop.
 func (s *service) seenOff(now time.Time) {
-	for id, l := range s.stopping {
+	for _, id := range slices.Sorted(maps.Keys(s.stopping)) {
+		l := s.stopping[id]
 		if !l.failed.IsZero() && !now.Before(l.failed.Add(again.Wait(l.fails))) {
 			delete(s.stopping, id)
 		}
 		here := slices.ContainsFunc(s.instances, func(i backstay.Instance) bool { return i.ID == id && i.State != backstay.Stopped })
-		if here {
+		if here || l.busy {
 			continue
 		}
 		delete(s.stopping, id)

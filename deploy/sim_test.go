@@ -41,6 +41,7 @@ type world struct {
 	deploy   Deploy
 	programs map[int]program
 	drain    time.Duration
+	grace    time.Duration // of it, the end: signalled
 	bodies   []*body
 	born     map[int]int // instances so far, by release
 	n        int
@@ -96,6 +97,9 @@ func (w *world) spawn(seq int) *body {
 func (w *world) live() {
 	w.bodies = slices.DeleteFunc(w.bodies, func(b *body) bool { return !b.gone.IsZero() && !w.now.Before(b.gone) })
 	for _, b := range w.bodies {
+		if !b.gone.IsZero() && !w.now.Before(b.gone.Add(-w.grace)) {
+			b.State = backstay.Stopping
+		}
 		b.live(w.now)
 	}
 }

@@ -39,12 +39,28 @@ func (d Deploy) title() string {
 	case First:
 		return fmt.Sprintf("start %s, %s", d.name(d.To), plural(d.Of, "instance"))
 	case Restart:
-		return fmt.Sprintf("restart %s, %s, %s", d.name(d.To), d.Strategy, plural(d.Of, "instance"))
+		return fmt.Sprintf("restart %s, %s, %s", d.name(d.To), d.way(), plural(d.Of, "instance"))
 	case Rollback:
-		return fmt.Sprintf("rollback %s %d -> %d", d.Service, d.From, d.To)
+		return fmt.Sprintf("rollback %s %d -> %d%s", d.Service, d.From, d.To, d.versions())
 	default:
-		return fmt.Sprintf("deploy %s %d -> %d, %s, %s", d.Service, d.From, d.To, d.Strategy, plural(d.Of, "instance"))
+		return fmt.Sprintf("deploy %s %d -> %d%s, %s, %s", d.Service, d.From, d.To, d.versions(), d.way(), plural(d.Of, "instance"))
 	}
+}
+
+// versions says which versions From and To are, where that is known.
+func (d Deploy) versions() string {
+	if d.Version == "" || d.Was == "" || d.Version == d.Was {
+		return ""
+	}
+	return " (" + d.Was + " -> " + d.Version + ")"
+}
+
+// way says how the instances are replaced: rolling +1/-0.
+func (d Deploy) way() string {
+	if d.Pace == "" {
+		return d.Strategy
+	}
+	return d.Strategy + " " + d.Pace
 }
 
 // goodLine is told when i has been ready for long enough.
