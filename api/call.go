@@ -72,10 +72,10 @@ func (c *call) unknown(code, kind, name string, known []string) error {
 // readBody reads what the endpoint wants and refuses the rest.
 func (c *call) readBody() error {
 	limit := int64(maxJSON)
-	switch c.endpoint.body {
-	case noBody:
+	if c.endpoint.body == noBody {
 		return c.wantNoBody()
-	case fileBody:
+	}
+	if c.endpoint.body == fileBody {
 		limit = maxFile
 	}
 	if err := c.mediaType(); err != nil {

@@ -19,7 +19,7 @@ type plainListener struct{ net.Listener }
 func (l plainListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
-		return nil, err //nolint:wrapcheck // net/http looks at it
+		return nil, err
 	}
 	return &plainConn{Conn: c}, nil
 }
@@ -44,10 +44,10 @@ var plainCodes = map[string]string{
 func (c *plainConn) Write(b []byte) (int, error) {
 	text, is := refusalOf(string(b[:min(len(b), maxRefusal)]))
 	if !is {
-		return c.Conn.Write(b) //nolint:wrapcheck // net/http looks at it
+		return c.Conn.Write(b)
 	}
 	if _, err := c.Conn.Write(text); err != nil {
-		return 0, err //nolint:wrapcheck // as above
+		return 0, err
 	}
 	return len(b), nil
 }

@@ -114,7 +114,7 @@ func TestWrongRequestsAreToldApart(t *testing.T) {
 		"two objects":         {"bad_json", request("POST", "/v1/services/shop/deploy", "{}{}")},
 		"half an object":      {"bad_json", request("POST", "/v1/services/shop/deploy", `{"version":`)},
 		"deep":                {"bad_json", request("POST", "/v1/services/shop/deploy", `{"version":`+strings.Repeat("[", 1000)+strings.Repeat("]", 1000)+"}")},
-		"unknown field":       {"unknown_field", request("POST", "/v1/services/shop/deploy", `{"verison":"v2"}`)},
+		"unknown field":       {"unknown_field", request("POST", "/v1/services/shop/deploy", `{"versions":"v2"}`)},
 		"field in capitals":   {"unknown_field", request("POST", "/v1/services/shop/deploy", `{"Version":"v2"}`)},
 		"field twice":         {"repeated_field", request("POST", "/v1/services/shop/deploy", `{"version":"v2","version":"v3"}`)},
 		"missing field":       {"missing_field", request("PUT", "/v1/services/shop/scale", `{}`)},

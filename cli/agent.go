@@ -27,7 +27,7 @@ func (a *app) agent() *cobra.Command {
 		Use: "agent", Short: "what a unit starts: become the keeper, which starts the rest", GroupID: groupRun, Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Dirs, o.Log, o.Version = a.dirs, a.logger(), Version
-			return daemon.Agent(cmd.Context(), o) //nolint:wrapcheck // it tells its story
+			return daemon.Agent(cmd.Context(), o)
 		},
 	}
 	roleFlags(cmd.Flags(), &o)
@@ -41,7 +41,7 @@ func (a *app) role() *cobra.Command {
 		Use: "role NAME", Short: "run one role", Hidden: true, Args: takes("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Dirs, o.Log, o.Version = a.dirs, a.logger(), Version
-			return daemon.Role(cmd.Context(), args[0], o) //nolint:wrapcheck // it tells its story
+			return daemon.Role(cmd.Context(), args[0], o)
 		},
 	}
 	roleFlags(cmd.Flags(), &o)

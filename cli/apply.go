@@ -25,7 +25,7 @@ func (a *app) apply() *cobra.Command {
 			}
 			done, err := a.client().Apply(cmd.Context(), name, text, match)
 			if err != nil {
-				return err //nolint:wrapcheck // a problem
+				return err
 			}
 			return a.applied(cmd.Context(), done, detach)
 		},
@@ -66,16 +66,16 @@ func worse(x, y backstay.ExitCode) backstay.ExitCode {
 func writeApplied(w io.Writer, done api.Applied) error {
 	if done.Unchanged && len(done.Changes) == 0 {
 		_, err := fmt.Fprintf(w, "config %s is in force already\n", done.To)
-		return err //nolint:wrapcheck // stdout is gone
+		return err
 	}
 	if err := writePlan(w, done.Plan); err != nil {
 		return err
 	}
 	for _, d := range done.Deploys {
 		if _, err := fmt.Fprintln(w, deployEnd(d)); err != nil {
-			return err //nolint:wrapcheck // stdout is gone
+			return err
 		}
 	}
 	_, err := fmt.Fprintf(w, "config %s is in force, generation %d\n", done.To, done.Generation)
-	return err //nolint:wrapcheck // stdout is gone
+	return err
 }

@@ -62,7 +62,7 @@ func (a *app) begin(ctx context.Context, service string, ask api.DeployAsk, wait
 		d, err := a.client().Deploy(ctx, service, ask)
 		var p *backstay.Problem
 		if err == nil || !errors.As(err, &p) || p.Code != "deploy_running" || wait == 0 {
-			return d, err //nolint:wrapcheck // a problem
+			return d, err
 		}
 		a.say("a deploy of %s is under way; waiting for its end", service)
 		if err := a.waitFor(ctx, service, until); err != nil {
@@ -82,7 +82,7 @@ func (a *app) waitFor(ctx context.Context, service string, until time.Time) erro
 			Do: "wait longer with --wait, take its place with --supersede, or undo it with backstay abort " + service,
 		}
 	}
-	return err //nolint:wrapcheck // a problem
+	return err
 }
 
 // see sees a deploy through and shows how it ended.
@@ -95,7 +95,7 @@ func (a *app) see(ctx context.Context, d api.Deploy, detach bool) error {
 	}
 	if err := a.print(d, func(w io.Writer) error {
 		_, err := fmt.Fprintln(w, deployEnd(d))
-		return err //nolint:wrapcheck // stdout is gone
+		return err
 	}); err != nil || detach {
 		return err
 	}
@@ -125,7 +125,7 @@ func (a *app) watch(ctx context.Context, d api.Deploy) (api.Deploy, error) {
 			Do: "look with backstay why deploy/" + d.Service + ", undo it with backstay abort " + d.Service,
 		}
 	default:
-		return d, err //nolint:wrapcheck // a problem
+		return d, err
 	}
 }
 

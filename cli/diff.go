@@ -14,12 +14,12 @@ func (a *app) diff() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			changes, err := a.client().Diff(cmd.Context(), args[0], args[1])
 			if err != nil {
-				return err //nolint:wrapcheck // a problem
+				return err
 			}
 			return a.print(changes, func(w io.Writer) error {
 				if len(changes) == 0 {
 					_, err := fmt.Fprintln(w, "no difference")
-					return err //nolint:wrapcheck // stdout is gone
+					return err
 				}
 				return writeChanges(w, changes)
 			})

@@ -24,11 +24,11 @@ func (a *app) down() *cobra.Command {
 				return nil
 			})
 			if err != nil {
-				return err //nolint:wrapcheck // a problem
+				return err
 			}
 			return a.print(last, func(w io.Writer) error {
 				_, err := fmt.Fprintln(w, last.Text)
-				return err //nolint:wrapcheck // stdout is gone
+				return err
 			})
 		},
 	}

@@ -21,7 +21,7 @@ func (a *app) events() *cobra.Command {
 			if len(args) > 0 {
 				ref, err := api.CheckRef(args[0])
 				if err != nil {
-					return err //nolint:wrapcheck // a problem
+					return err
 				}
 				ask.Ref = ref
 			}

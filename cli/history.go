@@ -15,7 +15,7 @@ func (a *app) history() *cobra.Command {
 			if len(args) == 0 {
 				all, err := a.client().Configs(cmd.Context())
 				if err != nil {
-					return err //nolint:wrapcheck // a problem
+					return err
 				}
 				return a.print(all, func(w io.Writer) error { return columns(w, configRows(all)...) })
 			}
@@ -25,7 +25,7 @@ func (a *app) history() *cobra.Command {
 			}
 			all, err := a.client().History(cmd.Context(), name)
 			if err != nil {
-				return err //nolint:wrapcheck // a problem
+				return err
 			}
 			return a.print(all, func(w io.Writer) error { return columns(w, deployRows(all)...) })
 		},

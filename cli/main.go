@@ -31,7 +31,7 @@ func Main() int {
 	ctx, stop := proc.UntilTold(context.Background())
 	defer stop()
 	s := &Surroundings{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv}
-	fd := int(os.Stdout.Fd()) //nolint:gosec // a small number
+	fd := int(os.Stdout.Fd())
 	if s.Terminal = term.IsTerminal(fd); s.Terminal {
 		s.Width, _, _ = term.GetSize(fd)
 	}

@@ -32,7 +32,7 @@ func (a *app) operate(verb string) *cobra.Command {
 			}
 			done, err := a.client().Do(cmd.Context(), verb, ref)
 			if err != nil {
-				return err //nolint:wrapcheck // a problem
+				return err
 			}
 			return a.done(cmd.Context(), done, detach)
 		},
@@ -54,7 +54,7 @@ func (a *app) done(ctx context.Context, done api.Done, detach bool) error {
 			text += " (as before)"
 		}
 		_, err := fmt.Fprintln(w, text)
-		return err //nolint:wrapcheck // stdout is gone
+		return err
 	})
 }
 
@@ -77,7 +77,7 @@ func (a *app) scale() *cobra.Command {
 			}
 			done, err := a.client().Scale(cmd.Context(), name, n)
 			if err != nil {
-				return err //nolint:wrapcheck // a problem
+				return err
 			}
 			return a.done(cmd.Context(), done, false)
 		},
@@ -92,7 +92,7 @@ func replicas(cmd *cobra.Command, args []string, reset bool) (*int, error) {
 	case reset && len(args) > 0:
 		return nil, &backstay.Problem{Code: "flags_conflict", What: "a number and --reset exclude each other", Where: "--reset", Do: "leave one of them out"}
 	case reset:
-		return nil, nil //nolint:nilnil // nil ends the override
+		return nil, nil
 	case len(args) == 0:
 		return nil, &backstay.Problem{Code: "missing_argument", What: cmd.CommandPath() + " needs REPLICAS or --reset", Where: cmd.CommandPath(), Do: "write " + cmd.UseLine()}
 	}

@@ -20,7 +20,7 @@ func (a *app) print(v any, table func(w io.Writer) error) error {
 	case "json":
 		return encodeJSON(a.Out, v)
 	case "yaml":
-		return yamlout.Encode(a.Out, v) //nolint:wrapcheck // it tells its story
+		return yamlout.Encode(a.Out, v)
 	default:
 		return table(a.Out)
 	}
@@ -30,7 +30,7 @@ func encodeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	return e.Encode(v) //nolint:wrapcheck // it names itself
+	return e.Encode(v)
 }
 
 // item writes one value of a stream to stdout: a line of JSON, a document of
@@ -40,15 +40,15 @@ func (a *app) item(v any, text string) error {
 	case "json":
 		e := json.NewEncoder(a.Out)
 		e.SetEscapeHTML(false)
-		return e.Encode(v) //nolint:wrapcheck // it names itself
+		return e.Encode(v)
 	case "yaml":
 		if _, err := io.WriteString(a.Out, "---\n"); err != nil {
-			return err //nolint:wrapcheck // stdout is gone
+			return err
 		}
-		return yamlout.Encode(a.Out, v) //nolint:wrapcheck // it tells its story
+		return yamlout.Encode(a.Out, v)
 	default:
 		_, err := fmt.Fprintln(a.Out, text)
-		return err //nolint:wrapcheck // stdout is gone
+		return err
 	}
 }
 
@@ -80,7 +80,7 @@ func columns(w io.Writer, rows ...string) error {
 		b.WriteString(strings.TrimRight(line+cells[len(cells)-1], " ") + "\n")
 	}
 	_, err := io.WriteString(w, b.String())
-	return err //nolint:wrapcheck // stdout is gone
+	return err
 }
 
 // row joins cells.

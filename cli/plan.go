@@ -27,7 +27,7 @@ func (a *app) plan() *cobra.Command {
 				p, err = a.planAlone(name, text)
 			}
 			if err != nil {
-				return err //nolint:wrapcheck // a problem
+				return err
 			}
 			if err := a.print(p, func(w io.Writer) error { return writePlan(w, p) }); err != nil {
 				return err
@@ -43,19 +43,19 @@ func (a *app) plan() *cobra.Command {
 func writePlan(w io.Writer, p api.Plan) error {
 	if len(p.Changes) == 0 {
 		_, err := fmt.Fprintf(w, "no changes: config %s\n", p.To)
-		return err //nolint:wrapcheck // stdout is gone
+		return err
 	}
 	if err := writeChanges(w, p.Changes); err != nil {
 		return err
 	}
 	for _, o := range p.Overrides {
 		if _, err := fmt.Fprintf(w, "override stays: %s %s %s (the file says %s), by %s; %s ends it\n", o.Ref, o.What, o.Value, o.File, o.By, o.Ending); err != nil {
-			return err //nolint:wrapcheck // stdout is gone
+			return err
 		}
 	}
 	for _, n := range p.Notes {
 		if _, err := fmt.Fprintln(w, "note: "+n); err != nil {
-			return err //nolint:wrapcheck // stdout is gone
+			return err
 		}
 	}
 	return nil

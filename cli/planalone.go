@@ -17,7 +17,7 @@ import (
 func (a *app) planAlone(name string, text []byte) (api.Plan, error) {
 	next, err := config.Parse(name, text)
 	if err != nil {
-		return api.Plan{}, err //nolint:wrapcheck // all mistakes of the file
+		return api.Plan{}, err
 	}
 	p := api.Plan{To: digest(text), Changes: []api.Change{}}
 	oldName, oldText, err := daemon.LastGood(a.dirs)

@@ -18,7 +18,7 @@ func (a *app) releases() *cobra.Command {
 			}
 			all, err := a.client().Releases(cmd.Context(), name)
 			if err != nil {
-				return err //nolint:wrapcheck // a problem
+				return err
 			}
 			return a.print(all, func(w io.Writer) error { return columns(w, releaseRows(all)...) })
 		},

@@ -16,16 +16,16 @@ func (a *app) resolve(ctx context.Context, arg string, kinds ...string) (backsta
 	}
 	if strings.Contains(arg, "/") {
 		if _, err := api.CheckRef(arg); err != nil {
-			return "", err //nolint:wrapcheck // a problem
+			return "", err
 		}
 	}
 	st, err := a.client().Status(ctx)
 	if err != nil {
-		return "", err //nolint:wrapcheck // a problem
+		return "", err
 	}
 	ref, err := api.Resolve(st, arg)
 	if err != nil {
-		return "", err //nolint:wrapcheck // a problem
+		return "", err
 	}
 	if !slices.Contains(kinds, ref.Kind()) {
 		return "", &backstay.Problem{

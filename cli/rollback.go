@@ -24,7 +24,7 @@ func (a *app) rollback() *cobra.Command {
 			}
 			d, err := a.client().Rollback(cmd.Context(), name, to)
 			if err != nil {
-				return err //nolint:wrapcheck // a problem
+				return err
 			}
 			return a.see(cmd.Context(), d, detach)
 		},
@@ -50,7 +50,7 @@ func (a *app) onDeploy(verb string) *cobra.Command {
 			}
 			d, err := a.client().OnDeploy(cmd.Context(), verb, name)
 			if err != nil {
-				return err //nolint:wrapcheck // a problem
+				return err
 			}
 			if verb == "pause" {
 				return a.see(cmd.Context(), d, true)

@@ -32,7 +32,7 @@ func (a *app) root() *cobra.Command {
 			if len(args) > 0 {
 				return unknownCommand(cmd, args[0])
 			}
-			return cmd.Help() //nolint:wrapcheck // to stdout
+			return cmd.Help()
 		},
 	}
 	a.globals(cmd.PersistentFlags())

@@ -27,7 +27,7 @@ func (a *app) status() *cobra.Command {
 			}
 			st, err := a.client().Status(cmd.Context())
 			if err != nil {
-				return err //nolint:wrapcheck // a problem
+				return err
 			}
 			if err := a.print(st, func(w io.Writer) error { return a.writeStatus(w, st) }); err != nil {
 				return err
@@ -41,7 +41,7 @@ func (a *app) status() *cobra.Command {
 
 func (a *app) writeStatus(w io.Writer, st api.Status) error {
 	_, err := io.WriteString(w, renderStatus(st, a.style()))
-	return err //nolint:wrapcheck // stdout is gone
+	return err
 }
 
 // watchStatus shows the status again and again until ctx is done. The agent may
@@ -54,7 +54,7 @@ func (a *app) watchStatus(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // ^C ends it
 		case err != nil && a.output != "table":
-			return err //nolint:wrapcheck // a problem
+			return err
 		case err != nil:
 			a.tell(err)
 		default:

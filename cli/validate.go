@@ -36,11 +36,11 @@ func (a *app) validate() *cobra.Command {
 				return a.mistakes(name, bad)
 			}
 			if err != nil {
-				return err //nolint:wrapcheck // it tells its story
+				return err
 			}
 			return a.print(validity{File: name, Valid: true}, func(w io.Writer) error {
 				_, err := fmt.Fprintf(w, "%s: valid: %s\n", name, summary(f))
-				return err //nolint:wrapcheck // stdout is gone
+				return err
 			})
 		},
 	}

@@ -16,11 +16,11 @@ func (a *app) why() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := a.client().Why(cmd.Context(), args[0])
 			if err != nil {
-				return err //nolint:wrapcheck // a problem
+				return err
 			}
 			return a.print(p, func(w io.Writer) error {
 				_, err := fmt.Fprint(w, p)
-				return err //nolint:wrapcheck // stdout is gone
+				return err
 			})
 		},
 	}

@@ -60,7 +60,7 @@ func (b *Backend) operate(verb string, ref backstay.Ref, by api.Actor) (api.Done
 		return api.Done{}, err
 	}
 	if _, err := api.Resolve(b.State, string(ref)); err != nil {
-		return api.Done{}, err //nolint:wrapcheck // a problem
+		return api.Done{}, err
 	}
 	b.ask("%s %s by %s", verb, ref, by.Name)
 	return api.Done{Ref: ref, Changed: true, Text: string(ref) + ": " + verb + " done"}, nil
@@ -144,7 +144,7 @@ func send[T any](ctx context.Context, b *Backend, all []T, want func(T) bool, to
 			return context.Canceled
 		}
 	}
-	return ctx.Err() //nolint:wrapcheck // the caller's own
+	return ctx.Err()
 }
 
 func (b *Backend) breaks() bool {

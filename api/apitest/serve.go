@@ -1,7 +1,6 @@
 package apitest
 
 import (
-	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -22,12 +21,12 @@ func Serve(tb testing.TB, b api.Backend, who api.Actor) (socket string) {
 // ServeAt is [Serve] at a socket of a name that is chosen.
 func ServeAt(tb testing.TB, b api.Backend, who api.Actor, socket string) (stop func()) {
 	tb.Helper()
-	l, err := net.Listen("unix", socket)
+	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "unix", socket)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	s := api.NewServer(b, api.Options{
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Owner: 1000,
+		Log: slog.New(slog.DiscardHandler), Owner: 1000,
 		Peer: func(net.Conn) (api.Actor, error) { return who, nil },
 	})
 	done := make(chan struct{})

@@ -59,7 +59,7 @@ func Shop() api.Service {
 	}
 	for n, id := range []string{"shop-11aa11", "shop-22bb22", "shop-33cc33"} {
 		i := running("shop", id, "shop@2", 301+n)
-		i.Ports = map[string]uint16{"http": uint16(20001 + n)} //nolint:gosec // three of them
+		i.Ports = map[string]uint16{"http": uint16(20001 + n)}
 		i.Server = &api.Server{Told: true, Traffic: api.Counters{Requests: 100, InFlight: 2}}
 		s.Instances = append(s.Instances, i)
 	}

@@ -138,8 +138,7 @@ func (e *lostError) Error() string { return e.err.Error() }
 
 // problem returns what a person is told about err.
 func problem(err error) error {
-	var lost *lostError
-	if errors.As(err, &lost) {
+	if lost, ok := errors.AsType[*lostError](err); ok {
 		return &backstay.Problem{
 			Code: "agent_gone", What: "the agent went away in the middle of its answer", Why: lost.err.Error(),
 			Do: "look what came of it: backstay status",
@@ -212,7 +211,7 @@ func pause(ctx context.Context) error {
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-		return ctx.Err() //nolint:wrapcheck // the caller's own
+		return ctx.Err()
 	case <-t.C:
 		return nil
 	}
@@ -246,7 +245,7 @@ func (c *Client) unsent(ctx context.Context, err error) error {
 	var op *net.OpError
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err() //nolint:wrapcheck // the caller's own
+		return ctx.Err()
 	case errors.As(err, &op) && op.Op == "dial" && errors.Is(err, fs.ErrPermission):
 		return &backstay.Problem{
 			Code: "denied", What: "this user may not speak to the agent", Where: c.socket, Why: op.Err.Error(),

@@ -28,8 +28,7 @@ var ann = api.Actor{UID: 0, Name: "ann"}
 func to(socket string) *client.Client { return client.New(client.Options{Socket: socket}) }
 
 func code(err error) string {
-	var p *backstay.Problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*backstay.Problem](err); ok {
 		return p.Code
 	}
 	return ""

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"maps"
 	"time"
 
 	"github.com/backstay/backstay/api"
@@ -23,10 +24,7 @@ type mark struct {
 // again begins another stream.
 func (p *place) again() {
 	for _, m := range p.by {
-		m.skip = make(map[string]int, len(m.lines))
-		for text, n := range m.lines {
-			m.skip[text] = n
-		}
+		m.skip = maps.Clone(m.lines)
 	}
 }
 
