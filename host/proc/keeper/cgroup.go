@@ -151,7 +151,7 @@ func (c *cgroups) remove(path string) {
 		return
 	}
 	c.rmdirs(path)
-	for up, _, ok := cutLast(path, "/"); ok; up, _, ok = cutLast(up, "/") {
+	for up, ok := above(path); ok; up, ok = above(up) {
 		_ = syscall.Rmdir(c.base + "/" + up)
 	}
 }
@@ -174,12 +174,10 @@ func (c *cgroups) below(path string) (dirs []string) {
 	return dirs
 }
 
-func cutLast(s, sep string) (before, after string, ok bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
+// above is the path without its last name.
+func above(path string) (dir string, ok bool) {
+	i := strings.LastIndexByte(path, '/')
+	return path[:max(i, 0)], i > 0
 }
 
 // atoi reads the digits at the front of s.

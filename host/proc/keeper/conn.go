@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"syscall"
 
 	"github.com/backstay/backstay/internal/keeperwire"
@@ -180,7 +181,7 @@ func (k *keeper) send(c *conn, m *keeperwire.Msg, fd int) {
 		if err == nil {
 			return
 		}
-		if err != syscall.EAGAIN || fd >= 0 {
+		if !errors.Is(err, syscall.EAGAIN) || fd >= 0 {
 			k.hangUp(c)
 			return
 		}
@@ -220,7 +221,7 @@ func (k *keeper) wantRoom(c *conn, want bool) {
 func (k *keeper) flush(c *conn) {
 	for len(c.queue) > 0 {
 		if err := sendTo(c.fd, c.queue[0], -1); err != nil {
-			if err != syscall.EAGAIN {
+			if !errors.Is(err, syscall.EAGAIN) {
 				k.hangUp(c)
 			}
 			return

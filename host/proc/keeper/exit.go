@@ -48,7 +48,7 @@ func exitOf(e end) keeperwire.Exit {
 		x.Signal, x.Core = int32(e.status), e.code == cldDumped
 	}
 	x.UserMS, x.SysMS = e.usage.Utime.Nano()/1e6, e.usage.Stime.Nano()/1e6
-	x.RSSKiB = int64(e.usage.Maxrss)
+	x.RSSKiB = e.usage.Maxrss
 	return x
 }
 

@@ -74,7 +74,7 @@ func needRoot(t *testing.T) {
 // killed at the end.
 func newNode(t *testing.T) *node {
 	t.Helper()
-	top, err := os.MkdirTemp("", "bk-") // t.TempDir is too long a name for a socket
+	top, err := os.MkdirTemp("", "bk-") //nolint:usetesting // its names are too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

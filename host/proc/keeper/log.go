@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -57,8 +58,8 @@ func (l *logfile) open(now time.Duration) bool {
 	l.retryAt = now + logRetry
 	l.mend()
 	fd, err := openFile(l.path)
-	if err == syscall.ENOENT { // the directory went: one level is ours to make
-		if dir, _, ok := cutLast(l.path, "/"); ok && syscall.Mkdir(dir, 0o750) == nil {
+	if errors.Is(err, syscall.ENOENT) { // the directory went: one level is ours to make
+		if dir, ok := above(l.path); ok && syscall.Mkdir(dir, 0o750) == nil {
 			fd, err = openFile(l.path)
 		}
 	}

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -110,7 +111,7 @@ func (k *keeper) beginProbe(s *slot, ask *keeperwire.Probe) (*probe, error) {
 		return nil, err
 	}
 	p.proc, p.out = started, pipe[0]
-	_, _ = again(func() (int, error) { return syscall.Write(p.link, []byte{1}) })
+	p.letGo()
 	k.probes[place] = p
 	return p, nil
 }
@@ -135,7 +136,7 @@ func (k *keeper) probed(p *probe, who int) {
 func (k *keeper) probeOut(p *probe) {
 	for range wordsEnd {
 		n, err := again(func() (int, error) { return syscall.Read(p.out, k.peeked) })
-		if err == syscall.EAGAIN {
+		if errors.Is(err, syscall.EAGAIN) {
 			return
 		}
 		if err != nil || n == 0 {

@@ -256,7 +256,7 @@ func (k *keeper) move(s *slot, i, n int, flags uint8) {
 		l.fail(k.now())
 		k.drop(s, i)
 	default:
-		l.wrote(keeperwire.Stream(i), int64(moved))
+		l.wrote(keeperwire.Stream(i), moved)
 		k.syncSoon()
 		if s.spec.LogDrop && boottime()-began > slowWrite {
 			l.pauseWriting(k.now())

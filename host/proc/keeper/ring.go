@@ -118,12 +118,11 @@ func (r *ring) ack(seq uint64) {
 func (r *ring) forget(seq uint64) {
 	n := seq + 1 - r.first
 	r.first, r.at = seq+1, append(r.at[:0], r.at[n:]...)
-	at := r.end
-	switch {
-	case len(r.at) == 0:
-		at, r.end = ringHead, ringHead
-	default:
+	at := uint32(ringHead)
+	if len(r.at) > 0 {
 		at = r.at[0]
+	} else {
+		r.end = ringHead
 	}
 	r.head(r.fd, at)
 	if at > tidyRing && at > r.end/2 {

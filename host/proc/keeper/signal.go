@@ -25,7 +25,7 @@ func hear() (*signals, error) {
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ) // a client that went, a log too large: both are answers of write
 	go func() {
 		for sig := range s.c {
-			_, _ = syscall.Write(s.in, []byte{byte(sig.(syscall.Signal))}) //nolint:errcheck,errorlint // full: it is awake
+			_, _ = syscall.Write(s.in, []byte{byte(sig.(syscall.Signal))}) // full: it is awake
 		}
 	}()
 	return s, nil
@@ -43,6 +43,7 @@ func (k *keeper) signalled() {
 			}
 		case syscall.SIGTERM, syscall.SIGINT:
 			k.told()
+		default: // SIGCHLD
 		}
 	}
 	k.reap()

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"syscall"
@@ -92,13 +93,17 @@ func (k *keeper) launch(s *slot) error {
 		k.abandon(s)
 		return failure{"write record", "the run directory does not take it"}
 	}
-	_, err = again(func() (int, error) { return syscall.Write(p.link, []byte{1}) })
+	p.letGo()
 	k.pids[p.pid] = s
 	k.watch(p.pidfd, forPid, s.place)
 	k.watch(p.link, forLink, s.place)
 	k.at(s.due())
-	return nil //nolint:nilerr // a stage that is gone already is seen as an end
+	return nil
 }
+
+// letGo tells the stage that it may go on. One that is gone already is seen as an
+// end.
+func (p *proc) letGo() { _, _ = again(func() (int, error) { return syscall.Write(p.link, []byte{1}) }) }
 
 // abandon gives up a stage that has not been let go: it ends with its link.
 func (k *keeper) abandon(s *slot) {
@@ -184,7 +189,7 @@ func (k *keeper) hearStage(p *proc) (over bool) {
 	for {
 		n, err := again(func() (int, error) { return syscall.Read(p.link, buf) })
 		switch {
-		case err == syscall.EAGAIN:
+		case errors.Is(err, syscall.EAGAIN):
 			return false
 		case err != nil || n == 0:
 			k.unwatch(&p.link)

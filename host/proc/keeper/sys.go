@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"strconv"
 	"syscall"
 	"time"
@@ -126,7 +127,7 @@ func unread(fd int) int {
 func again(f func() (int, error)) (int, error) {
 	for {
 		n, err := f()
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			return n, err
 		}
 	}
@@ -201,8 +202,8 @@ func say(words ...string) {
 
 // named is an error's name as the manual has it, with what it means.
 func named(err error) string {
-	e, ok := err.(syscall.Errno)
-	if !ok {
+	var e syscall.Errno
+	if !errors.As(err, &e) {
 		return err.Error()
 	}
 	for _, n := range errnoNames {
@@ -217,10 +218,28 @@ var errnoNames = []struct {
 	e    syscall.Errno
 	name string
 }{
-	{syscall.EPERM, "EPERM"}, {syscall.ENOENT, "ENOENT"}, {syscall.EACCES, "EACCES"}, {syscall.ENOEXEC, "ENOEXEC"},
-	{syscall.ETXTBSY, "ETXTBSY"}, {syscall.EISDIR, "EISDIR"}, {syscall.ENOTDIR, "ENOTDIR"}, {syscall.EAGAIN, "EAGAIN"},
-	{syscall.ENOMEM, "ENOMEM"}, {syscall.EMFILE, "EMFILE"}, {syscall.ENFILE, "ENFILE"}, {syscall.EINVAL, "EINVAL"},
-	{syscall.ENOSPC, "ENOSPC"}, {syscall.EIO, "EIO"}, {syscall.EROFS, "EROFS"}, {syscall.E2BIG, "E2BIG"},
-	{syscall.ELOOP, "ELOOP"}, {syscall.ENAMETOOLONG, "ENAMETOOLONG"}, {syscall.EDQUOT, "EDQUOT"}, {syscall.EBUSY, "EBUSY"},
-	{syscall.ENXIO, "ENXIO"}, {syscall.ENODEV, "ENODEV"}, {syscall.ESRCH, "ESRCH"}, {syscall.EBADF, "EBADF"},
+	{syscall.EPERM, "EPERM"},
+	{syscall.ENOENT, "ENOENT"},
+	{syscall.EACCES, "EACCES"},
+	{syscall.ENOEXEC, "ENOEXEC"},
+	{syscall.ETXTBSY, "ETXTBSY"},
+	{syscall.EISDIR, "EISDIR"},
+	{syscall.ENOTDIR, "ENOTDIR"},
+	{syscall.EAGAIN, "EAGAIN"},
+	{syscall.ENOMEM, "ENOMEM"},
+	{syscall.EMFILE, "EMFILE"},
+	{syscall.ENFILE, "ENFILE"},
+	{syscall.EINVAL, "EINVAL"},
+	{syscall.ENOSPC, "ENOSPC"},
+	{syscall.EIO, "EIO"},
+	{syscall.EROFS, "EROFS"},
+	{syscall.E2BIG, "E2BIG"},
+	{syscall.ELOOP, "ELOOP"},
+	{syscall.ENAMETOOLONG, "ENAMETOOLONG"},
+	{syscall.EDQUOT, "EDQUOT"},
+	{syscall.EBUSY, "EBUSY"},
+	{syscall.ENXIO, "ENXIO"},
+	{syscall.ENODEV, "ENODEV"},
+	{syscall.ESRCH, "ESRCH"},
+	{syscall.EBADF, "EBADF"},
 }

@@ -138,7 +138,7 @@ func (k *keeper) signalTree(cgroup, id string, sig syscall.Signal) {
 	pids := []int{}
 	if k.cg.base != "" && cgroup != "" {
 		b, _ := slurp(k.cg.base+"/"+cgroup+"/cgroup.procs", make([]byte, areaSize))
-		for _, f := range bytes.Fields(b) {
+		for f := range bytes.FieldsSeq(b) {
 			pids = append(pids, atoi(string(f)))
 		}
 	} else {
