@@ -86,52 +86,63 @@ func (s *Supervisor) Missed(ev keeperwire.Event) {
 // Start makes a new instance of rel and returns its id once the keeper has it:
 // accepted and durable. It runs as soon as what it depends on is there.
 func (s *Supervisor) Start(ctx context.Context, rel backstay.Release) (id string, err error) {
-	var made meta
-	var conf Service
-	err = s.ask(ctx, func(now time.Time) error {
-		id, made, conf, err = s.reserve(now, rel)
+	p := &place{}
+	err = s.ask(ctx, func(now time.Time) (err error) {
+		*p, err = s.reserve(now, rel)
 		return err
 	})
+	if err == nil {
+		err = s.put(ctx, rel, p)
+	}
 	if err != nil {
+		s.inbox.post(func(now time.Time) { s.abandon(now, p.id) })
 		return "", fmt.Errorf("start instance of %s: %w", rel.ID(), err)
 	}
-	spec, err := s.resolve(rel, id, &made, conf)
-	if err == nil {
-		err = s.opt.Keeper.Put(ctx, spec)
-	}
+	return p.id, nil
+}
+
+// put hands the keeper the instance that p is for, and takes it in.
+func (s *Supervisor) put(ctx context.Context, rel backstay.Release, p *place) error {
+	spec, err := s.resolve(rel, p.id, &p.made, p.conf)
 	if err != nil {
-		s.inbox.post(func(now time.Time) { s.abandon(now, id) })
-		return "", fmt.Errorf("start %s of %s: %w", id, rel.ID(), err)
+		return err
 	}
-	err = s.ask(ctx, func(now time.Time) error {
-		s.enter(now, id, made, rel)
+	if err := s.opt.Keeper.Put(ctx, spec); err != nil {
+		return err //nolint:wrapcheck // it tells its story
+	}
+	return s.ask(ctx, func(now time.Time) error {
+		s.enter(now, p, rel)
 		return nil
 	})
-	if err != nil {
-		return "", fmt.Errorf("start %s of %s: %w", id, rel.ID(), err)
-	}
-	return id, nil
+}
+
+// place is what a new instance has before it is one.
+type place struct {
+	id   string
+	made meta
+	conf Service
 }
 
 // reserve finds a name and ports for a new instance of rel.
-func (s *Supervisor) reserve(now time.Time, rel backstay.Release) (id string, made meta, conf Service, err error) {
+func (s *Supervisor) reserve(now time.Time, rel backstay.Release) (place, error) {
 	conf, ok := s.fleet.services[rel.Service]
 	if !ok {
-		return "", meta{}, Service{}, &backstay.Problem{
+		return place{}, &backstay.Problem{
 			Code: "not_found", What: "there is no service " + rel.Service, Where: "service/" + rel.Service,
 			Do: "write it into the file and apply it",
 		}
 	}
+	id := ""
 	for id == "" || s.fleet.machines[id] != nil || s.reserved[id] {
 		id = fmt.Sprintf("%s-%06x", rel.Service, s.opt.Rand.Uint32N(1<<24))
 	}
 	got, ok := s.ports.give(now, id, rel.Ports)
 	if !ok {
-		return "", meta{}, Service{}, portsUsed(rel.Service)
+		return place{}, portsUsed(rel.Service)
 	}
 	s.reserved[id] = true
-	made = meta{Service: rel.Service, Release: rel.ID(), Ports: got, Ready: rel.Ready, Policy: fingerprint(conf)}
-	return id, made, conf, nil
+	made := meta{Service: rel.Service, Release: rel.ID(), Ports: got, Ready: rel.Ready, Policy: fingerprint(conf)}
+	return place{id: id, made: made, conf: conf}, nil
 }
 
 // resolve returns how the keeper is to run id. It may block.
@@ -151,6 +162,9 @@ func (s *Supervisor) resolve(rel backstay.Release, id string, made *meta, conf S
 // abandon gives up an instance that could not be put. The keeper may have it all
 // the same, where its answer was lost.
 func (s *Supervisor) abandon(now time.Time, id string) {
+	if !s.reserved[id] {
+		return // it never was, or it has been taken in after all
+	}
 	delete(s.reserved, id)
 	s.ports.drop(now, id)
 	s.spawn(func(ctx context.Context) {
@@ -165,14 +179,11 @@ func (s *Supervisor) abandon(now time.Time, id string) {
 // abandonWithin bounds the attempt: where it fails the next list shows the slot.
 const abandonWithin = 10 * time.Second
 
-func (s *Supervisor) enter(now time.Time, id string, made meta, rel backstay.Release) {
-	delete(s.reserved, id)
-	if s.fleet.machines[id] != nil {
-		return
-	}
-	l := s.lane(id)
+func (s *Supervisor) enter(now time.Time, p *place, rel backstay.Release) {
+	delete(s.reserved, p.id)
+	l := s.lane(p.id)
 	l.rel, l.put = &rel, now
-	m := newMachine(id, made, now)
+	m := newMachine(p.id, p.made, now)
 	m.tell()
 	s.fleet.add(now, m, 0)
 }

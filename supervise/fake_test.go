@@ -35,7 +35,7 @@ type fakeKeeper struct {
 	block  chan struct{}
 	refuse map[string]int // requests that fail, by name: how often
 
-	onSignal func(id string) // a process is told to end
+	onSignal func(id string) // a process that has served is told to end
 }
 
 type fakeSlot struct {
@@ -45,6 +45,7 @@ type fakeSlot struct {
 	reason  string
 	asked   bool
 	killed  bool
+	served  bool // was ready in this run
 
 	program
 }
@@ -212,7 +213,7 @@ func (k *fakeKeeper) run(s *fakeSlot) {
 	k.pid++
 	s.slot.PID, s.slot.Starts, s.slot.State = k.pid, s.slot.Starts+1, keeperwire.Running
 	s.slot.Started, s.slot.StartedAt, s.slot.Ready = int64(k.now()), time.Now().UnixNano(), false
-	s.asked, s.killed, s.reason = false, false, ""
+	s.asked, s.killed, s.served, s.reason = false, false, false, ""
 	s.machine.Step(s.spec.Restart, restart.Started, k.now(), 0.5)
 	k.say("run %s %d", s.slot.ID, s.slot.Starts)
 	k.tell(s, keeperwire.Event{Kind: keeperwire.EvStarted, PID: k.pid})
@@ -266,7 +267,7 @@ func (k *fakeKeeper) Stop(ctx context.Context, id, reason string) error {
 	if s.slot.PID == 0 || s.asked {
 		return nil
 	}
-	if k.onSignal != nil {
+	if k.onSignal != nil && s.served {
 		k.onSignal(id)
 	}
 	k.say("signal %s", id)
@@ -333,6 +334,7 @@ func (k *fakeKeeper) SetReady(ctx context.Context, id string, ready bool) error 
 		return nil
 	}
 	s.slot.Ready = ready
+	s.served = s.served || ready
 	ev := restart.NotReady
 	if ready {
 		ev = restart.Ready
@@ -425,7 +427,7 @@ type fakeRegistry struct {
 	all     map[string]Endpoint
 	lines   []string
 	acked   map[string]time.Time // since when every proxy knows that it gets nothing more
-	drained map[string]int       // drains that came back good
+	drained map[string][2]bool   // drains that came back good: short, long
 	left    map[string]time.Time // when Withdraw was first asked
 	ackIn   time.Duration
 	idleIn  time.Duration // after the acknowledgement
@@ -435,7 +437,7 @@ type fakeRegistry struct {
 
 func newFakeRegistry() *fakeRegistry {
 	return &fakeRegistry{
-		all: map[string]Endpoint{}, acked: map[string]time.Time{}, drained: map[string]int{}, left: map[string]time.Time{},
+		all: map[string]Endpoint{}, acked: map[string]time.Time{}, drained: map[string][2]bool{}, left: map[string]time.Time{},
 		ackIn: time.Millisecond, idleIn: 5 * time.Millisecond, longIn: 20 * time.Millisecond, began: time.Now(),
 	}
 }
@@ -495,7 +497,9 @@ func (r *fakeRegistry) Drain(ctx context.Context, id string, long bool) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.drained[id]++
+	done := r.drained[id]
+	done[map[bool]int{true: 1}[long]] = true
+	r.drained[id] = done
 	r.say("drained %s long=%v", id, long)
 	return nil
 }
@@ -516,6 +520,28 @@ func (r *fakeRegistry) Remove(id string) {
 	defer r.mu.Unlock()
 	delete(r.all, id)
 	r.say("remove %s", id)
+}
+
+// idle says why a signal to id now would cut something off, or nothing.
+func (r *fakeRegistry) idle(id string, short, long time.Duration) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	left, acked, done := r.left[id], r.acked[id], r.drained[id]
+	switch {
+	case left.IsZero():
+		return "it was never withdrawn"
+	case acked.IsZero() && time.Since(left) < withdrawWithin:
+		return "the proxies have not acknowledged"
+	case acked.IsZero() || acked.Sub(left) > withdrawWithin:
+		acked = left.Add(withdrawWithin)
+	}
+	switch {
+	case !done[0] && time.Since(acked) < short:
+		return "requests are in flight"
+	case !done[1] && time.Since(acked) < long:
+		return "upgraded connections are open"
+	}
+	return ""
 }
 
 // ready returns the ids that proxies may send to.
@@ -572,7 +598,9 @@ func (r *fakeResolver) Argv(_ backstay.Release, _ string, _ map[string]uint16, a
 	return argv, r.err
 }
 
-func (r *fakeResolver) Account(string) (uint32, uint32, []uint32, bool, error) { return 0, 0, nil, false, nil }
+func (r *fakeResolver) Account(string) (uint32, uint32, []uint32, bool, error) {
+	return 0, 0, nil, false, nil
+}
 
 type freePorts struct{}
 

@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"errors"
+	"flag"
 	"log/slog"
 	"math/rand/v2"
 	"testing"
@@ -13,7 +14,14 @@ import (
 	"github.com/backstay/backstay"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	for name, value := range map[string]string{"rapid.checks": "40", "rapid.nofailfile": "true"} {
+		if err := flag.Set(name, value); err != nil { // the command line still wins
+			panic(err)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // world is a keeper, proxies, and an agent that may die.
 type world struct {
@@ -163,5 +171,3 @@ func problemCode(err error) string {
 	}
 	return ""
 }
-
-
