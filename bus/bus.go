@@ -51,9 +51,9 @@ type Bus struct {
 	next    uint64     // number of the next event
 	base    uint64     // the ring has all events from here on
 	ring    []backstay.Event
-	queue   []backstay.Event // not on disk
-	idle    chan struct{}    // closed while the writer has none of the queue in hand
-	lost    uint64           // since it was last told
+	queue   uint64        // number of the first event that waits for the disk; all after it wait too
+	idle    chan struct{} // closed while the writer has none of them in hand
+	lost    uint64        // since it was last told
 	allLost uint64
 	changed chan struct{} // closed and made anew with every event
 	closed  bool
@@ -77,7 +77,7 @@ func newOn(o Options, create func(path string) (segment, error)) (*Bus, error) {
 	close(idle)
 	b := &Bus{
 		Options: o, boot: bootID(), now: time.Now, work: make(chan struct{}, 1), done: make(chan struct{}),
-		next: next, base: next, ring: make([]backstay.Event, ringSize), idle: idle, changed: make(chan struct{}),
+		next: next, base: next, queue: next, ring: make([]backstay.Event, ringSize), idle: idle, changed: make(chan struct{}),
 	}
 	w.bus = b
 	_, err = w.write(nil, next+chunk) // before the first event is heard
@@ -110,12 +110,7 @@ func (b *Bus) Record(e backstay.Event) {
 	b.ring[b.next%ringSize] = e
 	b.next++
 	b.base = max(b.base, b.next-min(b.next, ringSize))
-	if b.closed {
-		b.lose(1)
-	} else {
-		b.queue = append(b.queue, e)
-		b.trim()
-	}
+	b.trim()
 	close(b.changed)
 	b.changed = make(chan struct{})
 	b.wake()
@@ -146,16 +141,19 @@ func cut(s string, limit int) string {
 	return strings.ToValidUTF8(s[:limit-len(dots)], "") + dots
 }
 
-// trim drops the oldest of what waits beyond its bound: the newest say how
-// things are. It is called with mu held.
+// trim gives up the oldest of what waits beyond its bound: the newest say how
+// things are. After the writer's end all that comes is given up. It is called
+// with mu held.
 func (b *Bus) trim() {
-	if over := len(b.queue) - maxQueue; over > 0 {
-		b.queue = append([]backstay.Event(nil), b.queue[over:]...)
-		b.lose(uint64(over))
+	from := max(b.queue, b.next-min(b.next, maxQueue))
+	select {
+	case <-b.done:
+		from = b.next
+	default:
 	}
+	b.lost, b.allLost = b.lost+from-b.queue, b.allLost+from-b.queue
+	b.queue = from
 }
-
-func (b *Bus) lose(n uint64) { b.lost, b.allLost = b.lost+n, b.allLost+n }
 
 // wake tells the writer that there is something to do.
 func (b *Bus) wake() {

@@ -164,7 +164,9 @@ func (w *writer) take() (batch []backstay.Event, reserve uint64) {
 	b := w.bus
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	batch, b.queue = b.queue, nil
+	for ; b.queue < b.next; b.queue++ {
+		batch = append(batch, b.ring[b.queue%ringSize])
+	}
 	b.idle = make(chan struct{})
 	reserve = w.reserved
 	if b.next+low > reserve {
@@ -179,7 +181,7 @@ func (w *writer) give(rest []backstay.Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(rest) > 0 {
-		b.queue = append(rest, b.queue...)
+		b.queue, _ = seqOf(rest[0].ID)
 		b.trim()
 	}
 	close(b.idle)
@@ -289,7 +291,7 @@ func (w *writer) sync() {
 func (w *writer) end() error {
 	b := w.bus
 	b.mu.Lock()
-	unkept, last := len(b.queue), b.next-1
+	unkept, last := b.next-b.queue, b.next-1
 	b.mu.Unlock()
 	if w.file == nil {
 		return nil
