@@ -43,6 +43,7 @@ func returned(f *field) bool {
 	switch f.kind {
 	case other, host, expect, forwardedFor, forwardedProto, forwardedHost, vouched: // nothing special in an answer
 		return !f.drop
+	default:
+		return false
 	}
-	return false
 }

@@ -129,7 +129,7 @@ func (c *ChunkReader) frame(x byte) error {
 			return errChunkEnd
 		}
 		c.state = inDataLF
-	case inDataLF:
+	default: // inDataLF
 		if x != '\n' {
 			return errChunkEnd
 		}

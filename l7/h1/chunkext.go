@@ -25,8 +25,9 @@ func extNext(s chunkState, x byte) (chunkState, bool) {
 		return extQuoted(x)
 	case inExtEscape:
 		return inExtQuoted, text(x)
+	default: // inExtValue, inExtEnd
+		return extValue(s, x)
 	}
-	return extValue(s, x)
 }
 
 // extBefore is before a name or a value.
@@ -116,6 +117,7 @@ func trailNext(s chunkState, x byte) (chunkState, bool) {
 		return inValue, text(x)
 	case inLineLF:
 		return inLine, x == '\n'
+	default: // inEndLF
+		return isDone, x == '\n'
 	}
-	return isDone, x == '\n'
 }

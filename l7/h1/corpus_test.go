@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,14 +14,14 @@ import (
 
 var update = flag.Bool("update", false, "write the golden bytes in testdata anew")
 
-func load(t testing.TB, dir string, atLeast int) []corpus.Case {
-	t.Helper()
+func load(tb testing.TB, dir string, atLeast int) []corpus.Case {
+	tb.Helper()
 	cases, err := corpus.Load(dir)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if len(cases) < atLeast {
-		t.Fatalf("only %d cases", len(cases))
+		tb.Fatalf("only %d cases", len(cases))
 	}
 	return cases
 }
@@ -78,7 +79,7 @@ func TestTheNextRequestBeginsWhereTheBodyEnds(t *testing.T) {
 	const next = "GET /next HTTP/1.1\r\nHost: next.example\r\n\r\n"
 	for _, c := range load(t, "testdata/requests", 150) {
 		if c.Label == "forward" {
-			if got := request(append(c.Sent[:len(c.Sent):len(c.Sent)], next...), forwardOf(&c)); string(got.rest) != next {
+			if got := request(slices.Concat(c.Sent, []byte(next)), forwardOf(&c)); string(got.rest) != next {
 				t.Errorf("%s: the next request begins with %q", &c, got.rest)
 			}
 		}

@@ -52,8 +52,9 @@ func passed(f *field, trusted bool) bool {
 		return !f.drop
 	case vouched:
 		return trusted && !f.drop
+	default:
+		return false
 	}
-	return false
 }
 
 func (h *head) appendField(dst []byte, f *field) []byte {
@@ -125,6 +126,7 @@ func appendBody(dst []byte, b Body) []byte {
 		dst = append(strconv.AppendInt(dst, b.Length, 10), crlf...)
 	case Chunked:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	default: // says nothing
 	}
 	return dst
 }

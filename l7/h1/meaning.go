@@ -41,6 +41,7 @@ func (h *head) weighField(f *field, options *int) error {
 	case expect:
 		h.expects++
 		h.expect = f.value
+	default: // means nothing to us
 	}
 	return nil
 }
@@ -94,8 +95,7 @@ func (h *head) weighOption(option []byte) error {
 		h.wantUpgrade = true
 		return nil
 	}
-	switch kindOf(option) {
-	case host, contentLength, transferEncoding:
+	if k := kindOf(option); k == host || k == contentLength || k == transferEncoding {
 		return errNominated
 	}
 	for i := range h.fields {

@@ -25,16 +25,16 @@ func forwardOf(c *corpus.Case) *h1.Forward {
 }
 
 func refusal(word string, err error) outcome {
-	var e *h1.Error
+	e, ok := errors.AsType[*h1.Error](err)
 	switch {
-	case errors.As(err, &e) && word == "reject":
+	case !ok:
+		return outcome{label: word + " early"}
+	case word == "reject":
 		return outcome{label: fmt.Sprintf("reject %d %s", e.Status, e.Code)}
-	case errors.As(err, &e) && e.Status != 502:
+	case e.Status != 502:
 		return outcome{label: fmt.Sprintf("status %d of a server's fault", e.Status)}
-	case errors.As(err, &e):
-		return outcome{label: word + " " + e.Code}
 	}
-	return outcome{label: word + " early"}
+	return outcome{label: word + " " + e.Code}
 }
 
 // request does what a proxy does with a request that has come as a whole.
@@ -79,7 +79,12 @@ func readBody(from, to h1.Body, b []byte) (written, rest []byte, err error) {
 		return b[:from.Length], b[from.Length:], nil
 	case h1.UntilClose:
 		return closeBody(to, writeData(to, nil, b)), nil, nil
+	default:
+		return readChunks(to, b)
 	}
+}
+
+func readChunks(to h1.Body, b []byte) (written, rest []byte, err error) {
 	var c h1.ChunkReader
 	for len(b) > 0 && !c.Done() {
 		data, n, err := c.Next(b)
@@ -149,8 +154,7 @@ func answer(sent []byte, to *h1.Request) outcome {
 }
 
 func ofAnswer(err error) error {
-	var e *h1.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*h1.Error](err); ok {
 		return e.OfAnswer()
 	}
 	return err

@@ -160,6 +160,7 @@ func (r *Response) Down(to *Request) Body {
 			return Body{Kind: UntilClose}
 		}
 		return Body{Kind: Chunked}
+	default:
+		return r.Body
 	}
-	return r.Body
 }

@@ -3,6 +3,7 @@ package h1_test
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/backstay/backstay/l7/h1"
@@ -130,7 +131,7 @@ func TestNothingIsReadBehindARefusedRequest(t *testing.T) {
 			continue
 		}
 		var r h1.Request
-		sent := append(c.Sent[:len(c.Sent):len(c.Sent)], "GET /next HTTP/1.1\r\nHost: a.example\r\n\r\n"...)
+		sent := slices.Concat(c.Sent, []byte("GET /next HTTP/1.1\r\nHost: a.example\r\n\r\n"))
 		n, err := r.Parse(sent, h1.Limits{})
 		if err == nil {
 			err = h1.CheckBody(r.Body, sent[n:])

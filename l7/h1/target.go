@@ -17,11 +17,9 @@ func (r *Request) readTarget(from, to int) error {
 	case !all(b, isTarget):
 		return badTarget(b)
 	case len(b) == 1 && b[0] == '*':
-		r.split(from, to)
 		if !bytes.Equal(r.view(r.method), options) {
 			return errAsterisk
 		}
-		return nil
 	case b[0] != '/':
 		return r.readAbsolute(from, to)
 	}

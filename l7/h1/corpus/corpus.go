@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -45,12 +46,7 @@ func (c *Case) String() string {
 
 // Has says whether a word stands on the ! lines.
 func (c *Case) Has(word string) bool {
-	for _, w := range strings.Fields(c.How) {
-		if w == word {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(strings.Fields(c.How), word)
 }
 
 // Asked is the request that an answer of the corpus is to. The ! lines may say
