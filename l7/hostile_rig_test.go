@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/internal/nettest"
 	"github.com/backstay/backstay/l7"
 	"github.com/backstay/backstay/l7/h1/corpus"
 )
@@ -152,7 +153,7 @@ type hostileRig struct {
 func newHostileRig(t *testing.T) *hostileRig {
 	t.Helper()
 	r := &hostileRig{t: t, rec: newRecorder(t), addr: map[bool]string{}, finished: make(chan error, 1)}
-	p := l7.New(l7.Options{Log: slog.New(slog.DiscardHandler)})
+	p := l7.New(l7.Options{Log: slog.New(slog.DiscardHandler), Quiet: nettest.Quiet})
 	snap := l7.Snapshot{Backstay: "l7 snapshot", V: l7.SnapshotVersion, Gen: 1, Frontends: map[string]l7.Frontend{}, Pools: hostilePools(r.rec)}
 	for trusted, bind := range map[bool]string{false: "127.0.0.1:81", true: "127.0.0.1:82"} {
 		snap.Frontends[fmt.Sprintf("trusts-%v", trusted)] = hostileFrontend(bind, trusted)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,7 +51,7 @@ func (r *hostileRig) refused(c *corpus.Case) {
 	r.t.Helper()
 	client := r.dial(c)
 	defer client.Close()
-	_ = client.send(append(c.Sent[:len(c.Sent):len(c.Sent)], nextRequest...)) // it may be closed before the end
+	_ = client.send(slices.Concat(c.Sent, []byte(nextRequest))) // it may be closed before the end
 	resp, _, err := client.answer("GET")
 	if err != nil {
 		r.t.Errorf("%s: no answer: %v", c, err)
@@ -74,10 +75,10 @@ func (r *hostileRig) forwarded(c *corpus.Case) {
 	r.t.Helper()
 	client := r.dial(c)
 	defer client.Close()
-	closes := slicesContain(c.Args, "closes")
+	closes, streams := slices.Contains(c.Args, "closes"), slices.Contains(c.Args, "expect")
 	sent, want := c.Sent, r.whole(c)
-	if !closes {
-		sent = append(sent[:len(sent):len(sent)], nextRequest...)
+	if !closes && !streams {
+		sent = slices.Concat(sent, []byte(nextRequest))
 		want += strings.ReplaceAll(strings.ReplaceAll(barrierBytes, "after.", "next."), "/after", "/next")
 	}
 	if err := client.send(sent); err != nil {
@@ -85,24 +86,22 @@ func (r *hostileRig) forwarded(c *corpus.Case) {
 	}
 	method, _, _ := strings.Cut(string(c.Golden), " ")
 	resp, _, err := client.answer(method)
-	if err != nil || resp.StatusCode != http.StatusOK || resp.Close != closes {
+	switch {
+	case err != nil || resp.StatusCode != http.StatusOK || resp.Close != closes && !streams:
 		r.t.Errorf("%s: got %+v, %v", c, resp, err)
 		return
-	}
-	if !closes {
+	case resp.Close:
+		if rest, err := client.rest(); len(rest) > 0 || err != nil {
+			r.t.Errorf("%s: behind the answer: %q, %v", c, rest, err)
+		}
+	case !streams: // else the answer may come a moment before the proxy knows that it has sent all
 		if resp, raw, err := client.answer("GET"); err != nil || resp.StatusCode != http.StatusOK || !bytes.HasSuffix(raw, []byte("/next")) {
 			r.t.Errorf("%s: the request behind it: %q, %v", c, raw, err)
 		}
-	} else if rest, err := client.rest(); len(rest) > 0 || err != nil {
-		r.t.Errorf("%s: behind the answer: %q, %v", c, rest, err)
 	}
 	if heard := r.rec.take(); string(heard) != want {
 		r.t.Errorf("%s: the server heard\n%q\nwant\n%q", c, heard, want)
 	}
-}
-
-func slicesContain(list []string, s string) bool {
-	return strings.Contains(" "+strings.Join(list, " ")+" ", " "+s+" ")
 }
 
 // whole is the golden bytes as this proxy sends them: here the client is this
@@ -113,7 +112,7 @@ func (r *hostileRig) whole(c *corpus.Case) string {
 	golden = strings.ReplaceAll(golden, "listener.example:8080", r.addr[false])
 	head, body, _ := strings.Cut(golden, "\r\n\r\n")
 	const coding = "\r\nTransfer-Encoding: chunked"
-	if !strings.Contains(head, coding) || slicesContain(c.Args, "expect") {
+	if !strings.Contains(head, coding) || slices.Contains(c.Args, "expect") {
 		return golden
 	}
 	data, err := io.ReadAll(httputil.NewChunkedReader(strings.NewReader(body)))
@@ -199,12 +198,9 @@ func (r *hostileRig) say502(c *corpus.Case, client *rawClient) {
 	r.t.Helper()
 	method, _, _ := strings.Cut(string(c.Asked()), " ")
 	resp, raw, err := client.answer(method)
-	if err != nil || resp.StatusCode != http.StatusBadGateway && resp.StatusCode/100 != 1 {
+	if err != nil || resp.StatusCode != http.StatusBadGateway {
 		r.t.Errorf("%s: the client got %q, %v", c, raw, err)
 		return
-	}
-	if c.Name != "an interim answer and no other" && !bytes.HasPrefix(raw, []byte("HTTP/1.1 502 ")) && !bytes.HasPrefix(raw, []byte("HTTP/1.1 103 ")) {
-		r.t.Errorf("%s: the client got %q", c, raw)
 	}
 	if n := client.in.Buffered(); n > 0 {
 		r.t.Errorf("%s: %d bytes behind the refusal", c, n)
