@@ -80,8 +80,8 @@ func (d *Deployer) take(wants map[string]Want) error {
 // take puts w in force for one service. A release that is not known yet gets its
 // number.
 func (s *service) take(w Want) error {
-	if s.blocked != nil {
-		return nil // said at the start, and by Status
+	if left := s.blocked != nil; left { // said at the start, and by Standing
+		return nil
 	}
 	seq := s.find(w.Release.Digest)
 	if seq == 0 {

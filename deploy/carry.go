@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/backstay/backstay"
@@ -30,7 +31,7 @@ func (s *service) carry(ctx context.Context, now time.Time, steps []Step) (acted
 			s.withdraw(ctx, st.IDs, gate)
 		case Stop:
 			for _, id := range st.IDs {
-				s.stop(ctx, id, s.releaseOf(id), st.Text, gate, contains(moved, id))
+				s.stop(ctx, id, s.releaseOf(id), st.Text, gate, slices.Contains(moved, id))
 			}
 		case Emit:
 			if st.Text != s.rec.newest().headline(now) { // that one is told as a change of state
@@ -48,15 +49,6 @@ func (s *service) carry(ctx context.Context, now time.Time, steps []Step) (acted
 		s.d.metrics.did(st.Do)
 	}
 	return acted, next
-}
-
-func contains(ids []string, id string) bool {
-	for _, x := range ids {
-		if x == id {
-			return true
-		}
-	}
-	return false
 }
 
 // sooner returns the earlier of two times, of which zero is never.
@@ -107,7 +99,7 @@ func (s *service) withdraw(ctx context.Context, ids []string, gate chan struct{}
 		said, err := s.acked(ctx, ids)
 		return func() {
 			if err != nil {
-				s.d.opt.Log.Warn("traffic not moved in time", "service", s.name, "err", err)
+				s.d.opt.Log.WarnContext(ctx, "traffic not moved in time", "service", s.name, "err", err)
 			}
 			s.tell(s.d.opt.Now(), fmt.Sprintf("traffic left %d at once: %s", len(ids), said))
 		}

@@ -11,8 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/backstay/backstay"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/backstay/backstay"
 )
 
 // Pool runs instances. Its methods may be called from any goroutine.
@@ -156,6 +157,7 @@ func (d *Deployer) open(name string) *service {
 			s.blocked = newerProblem(name, err)
 		}
 	}
+	s.forgive()
 	for seq := range s.rels {
 		s.rec.Seq = max(s.rec.Seq, seq)
 	}

@@ -57,7 +57,7 @@ func (p *planner) follow(m *Member, i backstay.Instance) (failure string) {
 	if i.Ready {
 		ready = i.ReadySince
 	}
-	died, unready := dead > m.Dead, !m.Ready.IsZero() && !ready.Equal(m.Ready)
+	died, unready := dead > m.Dead, !m.Ready.IsZero() && ready.Sub(m.Ready).Abs() > grain
 	was := *m
 	m.Dead, m.Ready = max(m.Dead, dead), ready
 	switch {
@@ -75,6 +75,10 @@ func (p *planner) follow(m *Member, i backstay.Instance) (failure string) {
 	}
 	return ""
 }
+
+// grain is how far apart two tellings of one moment may be: an agent that has
+// adopted an instance knows when it got ready to the millisecond.
+const grain = 2 * time.Millisecond
 
 // ended returns how many runs of i have ended, as far as one can tell.
 func ended(i backstay.Instance) int {

@@ -59,14 +59,14 @@ const (
 // Steps come in the order in which they are to be begun.
 func Plan(v View) (Deploy, []Step) {
 	p := newPlanner(v)
-	switch {
-	case p.d.State == Rolling || p.d.State == Finishing:
+	switch p.d.State {
+	case Rolling, Finishing:
 		p.roll()
-	case p.d.State == Paused:
+	case Paused:
 		p.pause()
-	case p.d.State == RollingBack:
+	case RollingBack:
 		p.back()
-	case p.d.State == Stuck:
+	case Stuck:
 		p.stuck()
 	default:
 		p.steady()
@@ -241,16 +241,14 @@ func (p *planner) stop(i *inst, why string) {
 	p.steps = append(p.steps, Step{Do: Stop, IDs: []string{i.ID}, Text: why})
 }
 
-// stopSome ends up to n of all that may be ended, the least useful first, and
-// says how many they were.
-func (p *planner) stopSome(all []inst, n int, why string, may func(inst) bool) (stopped int) {
+// stopSome ends up to n of all that may be ended, the least useful first.
+func (p *planner) stopSome(all []inst, n int, why string, may func(inst) bool) {
 	for k := range all {
-		if stopped < n && !all[k].leaving && all[k].ID != "" && may(all[k]) {
+		if n > 0 && !all[k].leaving && all[k].ID != "" && may(all[k]) {
 			p.stop(&all[k], why)
-			stopped++
+			n--
 		}
 	}
-	return stopped
 }
 
 func whoever(inst) bool { return true }

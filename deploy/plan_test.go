@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/backstay/backstay"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
+
+	"github.com/backstay/backstay"
 )
 
 func TestMain(m *testing.M) {

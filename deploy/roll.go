@@ -212,7 +212,7 @@ func (p *planner) finish() {
 // release good is over, another one never was.
 func (p *planner) end() {
 	p.observe(false)
-	p.stopAll("stopped")
+	p.stopAll()
 	if len(p.here)+len(p.away) > 0 {
 		return
 	}
@@ -223,16 +223,17 @@ func (p *planner) end() {
 	p.become(Superseded, "the service was stopped before an instance of "+p.d.name(p.d.To)+" was good")
 }
 
-func (p *planner) stopAll(why string) {
-	p.stopSome(p.here, len(p.here), why, whoever)
-	p.stopSome(p.away, len(p.away), why, whoever)
+// stopAll ends every instance: none is wanted.
+func (p *planner) stopAll() {
+	p.stopSome(p.here, len(p.here), "stopped", whoever)
+	p.stopSome(p.away, len(p.away), "stopped", whoever)
 }
 
 // pause holds what is there, and watches without judging.
 func (p *planner) pause() {
 	p.observe(false)
 	if p.Replicas == 0 {
-		p.stopAll("stopped")
+		p.stopAll()
 	}
 	over := p.d.Since.Add(pausedAtMost)
 	if p.d.From == 0 || p.d.NoWay != "" {
@@ -250,7 +251,7 @@ func (p *planner) pause() {
 // get good: it has nothing to go back to, and is waited for.
 func (p *planner) stuck() {
 	if p.Replicas == 0 {
-		p.stopAll("stopped")
+		p.stopAll()
 		return
 	}
 	if p.d.From != 0 {

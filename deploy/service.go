@@ -67,6 +67,19 @@ func (s *service) land() {
 	s.show()
 }
 
+// forgive forgets since when instances were seen ready: while no agent was there,
+// nobody asked them. min_ready counts from when they say they are ready.
+func (s *service) forgive() {
+	n := s.rec.newest().clone()
+	if !n.Live() {
+		return
+	}
+	for i := range n.Members {
+		n.Members[i].Ready = time.Time{}
+	}
+	s.rec.put(n)
+}
+
 // plan plans until nothing more follows at once, and returns when to look again.
 func (s *service) plan(ctx context.Context, now time.Time, instances []backstay.Instance) (next time.Time) {
 	s.instances = instances

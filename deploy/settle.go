@@ -47,7 +47,7 @@ func (p *planner) settle(dest int, swap bool, why string) bool {
 	served := number(p.here, serving)
 	switch {
 	case p.Replicas == 0:
-		p.stopAll("stopped")
+		p.stopAll()
 	case p.one, swap && served > 0:
 		p.moveFrom(why, whoever)
 	default:

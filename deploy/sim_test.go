@@ -47,7 +47,6 @@ type world struct {
 	n        int
 	script   strings.Builder
 	broken   func(format string, args ...any)
-	calm     time.Time // nothing that the planner did not decide has happened since
 	history  []State
 }
 
@@ -106,9 +105,9 @@ func (w *world) live() {
 
 func (b *body) live(now time.Time) {
 	up := now.Sub(b.Started)
-	since := up - b.program.ready
+	since := up - b.ready
 	switch {
-	case b.program.dies > 0 && (b.program.ready == 0 && up >= b.dies || b.program.ready > 0 && since >= b.dies):
+	case b.dies > 0 && (b.ready == 0 && up >= b.dies || b.ready > 0 && since >= b.dies):
 		b.Last = &backstay.Exit{At: now, Known: true, Code: 3}
 		b.LastLog = []string{"listening", "panic: assignment to entry in nil map"}
 		b.Starts++
@@ -116,8 +115,8 @@ func (b *body) live(now time.Time) {
 		if b.State == backstay.Running {
 			b.State = backstay.Starting
 		}
-	case b.program.ready > 0 && since >= 0:
-		ready := b.program.flap == 0 || int(since/b.program.flap)%2 == 0
+	case b.ready > 0 && since >= 0:
+		ready := b.flap == 0 || int(since/b.flap)%2 == 0
 		if ready && !b.Ready {
 			b.ReadySince = now
 		}

@@ -12,9 +12,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/registry"
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -94,22 +95,30 @@ func shop(n int) registry.Endpoint {
 	}
 }
 
+// room is a registry that runs, and the test it is in.
+type room struct {
+	*registry.Registry
+
+	t *testing.T
+}
+
 // bubble runs f with a registry that is running, in virtual time.
-func bubble(t *testing.T, f func(t *testing.T, r *registry.Registry)) {
+func bubble(t *testing.T, f func(r room)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := registry.New(registry.Options{Log: slog.New(slog.DiscardHandler)})
 		ctx, cancel := context.WithCancel(t.Context())
 		var done sync.WaitGroup
 		done.Go(func() { _ = r.Run(ctx) })
-		f(t, r)
+		f(room{r, t})
 		cancel()
 		done.Wait()
 	})
 }
 
 func TestManyChangesCostOneApply(t *testing.T) {
-	bubble(t, func(t *testing.T, r *registry.Registry) {
+	bubble(t, func(r room) {
+		t := r.t
 		p := &proxy{slow: 10 * time.Millisecond}
 		r.Join("proxy-1", p)
 		synctest.Wait() // the first Apply is under way
@@ -126,7 +135,8 @@ func TestManyChangesCostOneApply(t *testing.T) {
 }
 
 func TestSettingTheSameAgainTellsNobody(t *testing.T) {
-	bubble(t, func(t *testing.T, r *registry.Registry) {
+	bubble(t, func(r room) {
+		t := r.t
 		p := &proxy{}
 		r.Join("proxy-1", p)
 		r.Set(shop(1))
@@ -141,7 +151,8 @@ func TestSettingTheSameAgainTellsNobody(t *testing.T) {
 }
 
 func TestJoinAppliesWhatIsThere(t *testing.T) {
-	bubble(t, func(t *testing.T, r *registry.Registry) {
+	bubble(t, func(r room) {
+		t := r.t
 		r.Set(shop(1))
 		p := &proxy{}
 		r.Join("proxy-1", p)
@@ -153,7 +164,8 @@ func TestJoinAppliesWhatIsThere(t *testing.T) {
 }
 
 func TestWithdrawWaitsForEveryLiveBalancer(t *testing.T) {
-	bubble(t, func(t *testing.T, r *registry.Registry) {
+	bubble(t, func(r room) {
+		t := r.t
 		fast, slow := &proxy{}, &proxy{slow: 300 * time.Millisecond}
 		r.Join("proxy-1", fast)
 		r.Join("proxy-2", slow)
@@ -173,7 +185,8 @@ func TestWithdrawWaitsForEveryLiveBalancer(t *testing.T) {
 }
 
 func TestWithdrawAllIsOneSwap(t *testing.T) {
-	bubble(t, func(t *testing.T, r *registry.Registry) {
+	bubble(t, func(r room) {
+		t := r.t
 		p := &proxy{}
 		r.Set(shop(1))
 		r.Set(shop(2))
@@ -191,7 +204,8 @@ func TestWithdrawAllIsOneSwap(t *testing.T) {
 
 // Nothing may be signalled while a proxy that lives has not said yes.
 func TestWithdrawIsBoundByItsContextAndNamesWhoIsLate(t *testing.T) {
-	bubble(t, func(t *testing.T, r *registry.Registry) {
+	bubble(t, func(r room) {
+		t := r.t
 		p := &proxy{deaf: true}
 		r.Join("proxy-1", &proxy{})
 		r.Join("proxy-2", p)
@@ -210,7 +224,8 @@ func TestWithdrawIsBoundByItsContextAndNamesWhoIsLate(t *testing.T) {
 }
 
 func TestAFailingBalancerIsTriedAgainAndHoldsWithdrawUp(t *testing.T) {
-	bubble(t, func(t *testing.T, r *registry.Registry) {
+	bubble(t, func(r room) {
+		t := r.t
 		p := &proxy{err: errors.New("connection refused")}
 		r.Join("proxy-1", p)
 		r.Set(shop(1))
@@ -232,7 +247,8 @@ func TestAFailingBalancerIsTriedAgainAndHoldsWithdrawUp(t *testing.T) {
 }
 
 func TestLeaveOfADeadBalancerLetsWaitersGo(t *testing.T) {
-	bubble(t, func(t *testing.T, r *registry.Registry) {
+	bubble(t, func(r room) {
+		t := r.t
 		r.Join("proxy-1", &proxy{})
 		r.Join("proxy-2", &proxy{deaf: true})
 		r.Set(shop(1))
@@ -246,7 +262,8 @@ func TestLeaveOfADeadBalancerLetsWaitersGo(t *testing.T) {
 // A proxy that died and is back under its name owes a new acknowledgement, and
 // what the dead one says late counts for nothing.
 func TestJoiningAgainStartsFromNothing(t *testing.T) {
-	bubble(t, func(t *testing.T, r *registry.Registry) {
+	bubble(t, func(r room) {
+		t := r.t
 		old, next := &proxy{slow: time.Second}, &proxy{slow: 5 * time.Second}
 		r.Set(shop(1))
 		r.Join("proxy", old)
@@ -263,7 +280,8 @@ func TestJoiningAgainStartsFromNothing(t *testing.T) {
 }
 
 func TestSetDoesNotUndoAWithdrawalRestoreDoes(t *testing.T) {
-	bubble(t, func(t *testing.T, r *registry.Registry) {
+	bubble(t, func(r room) {
+		t := r.t
 		p := &proxy{}
 		r.Join("proxy-1", p)
 		r.Set(shop(1))
@@ -289,7 +307,8 @@ func TestSetDoesNotUndoAWithdrawalRestoreDoes(t *testing.T) {
 }
 
 func TestWithdrawOfWhatIsGoneWaitsForTheSnapshotThatLacksIt(t *testing.T) {
-	bubble(t, func(t *testing.T, r *registry.Registry) {
+	bubble(t, func(r room) {
+		t := r.t
 		p := &proxy{slow: time.Second}
 		r.Set(shop(1))
 		r.Join("proxy-1", p)
@@ -302,7 +321,8 @@ func TestWithdrawOfWhatIsGoneWaitsForTheSnapshotThatLacksIt(t *testing.T) {
 }
 
 func TestDrainWaitsForAllAndForWhoJoinsMeanwhile(t *testing.T) {
-	bubble(t, func(t *testing.T, r *registry.Registry) {
+	bubble(t, func(r room) {
+		t := r.t
 		one, two := &proxy{inFlight: 10 * time.Second}, &proxy{inFlight: 20 * time.Second}
 		r.Join("proxy-1", one)
 		go func() { time.Sleep(time.Second); r.Join("proxy-2", two) }()
@@ -320,7 +340,8 @@ func TestDrainWaitsForAllAndForWhoJoinsMeanwhile(t *testing.T) {
 }
 
 func TestDrainIsBoundAndDoesNotWaitForTheDead(t *testing.T) {
-	bubble(t, func(t *testing.T, r *registry.Registry) {
+	bubble(t, func(r room) {
+		t := r.t
 		r.Join("proxy-1", &proxy{inFlight: time.Hour})
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
@@ -336,7 +357,8 @@ func TestDrainIsBoundAndDoesNotWaitForTheDead(t *testing.T) {
 }
 
 func TestDrainAsksAgainAfterAnError(t *testing.T) {
-	bubble(t, func(t *testing.T, r *registry.Registry) {
+	bubble(t, func(r room) {
+		t := r.t
 		p := &proxy{err: errors.New("broken pipe")}
 		r.Join("proxy-1", p)
 		go func() { time.Sleep(time.Minute); p.be(func(p *proxy) { p.err = nil }) }()

@@ -4,9 +4,10 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/internal/backoff"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // applyWithin bounds one call of Apply. A proxy swaps a pointer; one that has

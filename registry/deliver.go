@@ -65,7 +65,7 @@ func (c *courier) send(ctx context.Context) (next time.Time) {
 func (c *courier) call(ctx context.Context, s *seat, d delivery, snap Snapshot) {
 	one, cancel := context.WithTimeout(ctx, applyWithin)
 	defer cancel()
-	defer context.AfterFunc(s.gone, cancel)()
+	defer context.AfterFunc(s.gone, cancel)() //nolint:contextcheck // the balancer's life is nobody's call
 	err := s.Apply(one, snap)
 	select {
 	case c.results <- result{d, snap.Gen, err}:

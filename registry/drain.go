@@ -60,7 +60,7 @@ func (r *Registry) askAll(ctx context.Context, seats []*seat, instance string, l
 func (s *seat) drained(ctx context.Context, instance string, long bool) error {
 	call, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(s.gone, cancel)()
+	defer context.AfterFunc(s.gone, cancel)() //nolint:contextcheck // the balancer's life is nobody's call
 	for failures := 1; ; failures++ {
 		err := s.Drain(call, instance, long)
 		switch {
