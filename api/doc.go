@@ -18,3 +18,5 @@
 // operates; the file is changed by root and by the user that the agent runs as
 // alone, since a file can run anything as anybody.
 package api
+
+//go:generate go test -run TestReferenceIsUpToDate -update .

@@ -5,3 +5,5 @@
 // what to do, with the nearest command or flag. A command that needs the agent
 // waits a moment for one that is restarting.
 package cli
+
+//go:generate go test -run TestReferenceIsUpToDate -update .
