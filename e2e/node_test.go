@@ -134,7 +134,12 @@ func (n *node) start() {
 	}
 	n.gone = make(chan struct{})
 	go func() { _ = n.front.Wait(); close(n.gone) }()
-	n.until("the agent answers", func(s api.Status) string { return "" })
+	n.until("a file is in force", func(s api.Status) string {
+		if s.Config.Digest == "" {
+			return "none"
+		}
+		return ""
+	})
 }
 
 func (n *node) flags() []string {
@@ -179,6 +184,11 @@ func (n *node) status() api.Status {
 		s, err := n.client.Status(ctx)
 		if err == nil {
 			return s
+		}
+		select {
+		case <-n.gone:
+			n.t.Fatalf("the front has ended\n%s", n.story())
+		default:
 		}
 		if ctx.Err() != nil {
 			n.t.Fatalf("no status: %v\n%s", err, n.story())
