@@ -9,8 +9,8 @@ const (
 	budgetLeast = 100
 	// budgetReach is how much traffic a full bucket stands for at most. More
 	// would be a storm at its end.
-	budgetReach = 10 * time.Second
-	budgetMarks = 11 // of a second each, and the one that runs
+	budgetReach = budgetMarks * time.Second
+	budgetMarks = 10 // one for each of its seconds
 )
 
 // bucket is the retries a service may still make. Each first try adds a share
@@ -22,7 +22,7 @@ type bucket struct {
 	first  uint64 // first tries that tokens know of
 	marks  [budgetMarks]struct {
 		second int64
-		first  uint64 // first tries before that second
+		first  uint64 // first tries when it was first looked at
 	}
 }
 
@@ -45,7 +45,7 @@ func (b *bucket) fill(now int64, first uint64, ratio float64) {
 	}
 	second := now / int64(time.Second)
 	if m := &b.marks[second%budgetMarks]; m.second != second+1 {
-		m.second, m.first = second+1, b.first // one more, so that zero is never a mark
+		m.second, m.first = second+1, first // one more, so that zero is never a mark
 	}
 	b.tokens = min(b.tokens+float64(first-b.first)*ratio, b.full(second, first, ratio))
 	b.first = first
@@ -55,7 +55,7 @@ func (b *bucket) fill(now int64, first uint64, ratio float64) {
 func (b *bucket) full(second int64, first uint64, ratio float64) float64 {
 	oldest := first
 	for _, m := range b.marks {
-		if m.second > 0 && m.second-1 > second-int64(budgetReach/time.Second)-1 && m.first < oldest {
+		if m.second > 0 && m.second-1 > second-budgetMarks && m.first < oldest {
 			oldest = m.first
 		}
 	}
