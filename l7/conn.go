@@ -276,20 +276,21 @@ func (c *conn) advance() {
 // refuse answers what is no request and ends the connection: what follows has
 // no certain reading.
 func (c *conn) refuse(err error) bool {
-	status := http.StatusBadRequest
-	var e *h1.Error
-	if errors.As(err, &e) {
-		status = e.Status
-	}
 	c.home.bad.Add(1)
-	c.front.local.add(classOf(status), c.now()-c.since)
-	c.turnAway(status)
+	c.p.refused.requests.count(err)
+	a := pageOf(http.StatusBadRequest)
+	if e, ok := errors.AsType[*h1.Error](err); ok {
+		a = refusedPage(e)
+	}
+	c.front.local.add(classOf(a.status), c.now()-c.since)
+	c.turnAwayWith(a)
 	return false
 }
 
 // turnAway answers with a page and ends the connection.
-func (c *conn) turnAway(status int) {
-	a := pageOf(status)
+func (c *conn) turnAway(status int) { c.turnAwayWith(pageOf(status)) }
+
+func (c *conn) turnAwayWith(a answer) {
 	if c.writeAll(a.append(nil, time.Now(), false, false), c.front.stall) == nil {
 		c.linger()
 	}

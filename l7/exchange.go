@@ -334,24 +334,24 @@ func (c *conn) settleFault() bool {
 // connection.
 func (c *conn) blame(fault error) bool {
 	ex := &c.ex
-	status := 0
-	var e *h1.Error
-	switch {
-	case errors.As(fault, &e):
-		status = e.Status
-	case errors.Is(fault, errTooLarge):
-		status = http.StatusRequestEntityTooLarge
-	case isTimeout(fault):
-		status = http.StatusRequestTimeout
-	}
 	c.home.bad.Add(1)
-	if status == 0 { // it has left
+	c.p.refused.requests.count(fault)
+	var a answer
+	e, broken := errors.AsType[*h1.Error](fault)
+	switch {
+	case broken:
+		a = refusedPage(e)
+	case errors.Is(fault, errTooLarge):
+		a = pageOf(http.StatusRequestEntityTooLarge)
+	case isTimeout(fault):
+		a = pageOf(http.StatusRequestTimeout)
+	default: // it has left
 		c.home.aborted.Add(1)
 		ex.status, ex.class = 499, class4xx
 		return false
 	}
-	ex.status, ex.class = status, classOf(status)
-	c.turnAway(status)
+	ex.status, ex.class = a.status, classOf(a.status)
+	c.turnAwayWith(a)
 	return false
 }
 

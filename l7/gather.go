@@ -6,6 +6,7 @@ import "time"
 func (p *Proxy) Stats() Stats {
 	now, wall := p.now(), time.Now()
 	s := Stats{
+		BadRequests: p.refused.requests.stats(), BadAnswers: p.refused.answers.stats(),
 		Gen: p.Generation(), Since: p.started, Unbound: p.unbound(), AccessLog: p.logs.stats(),
 		Frontends: map[string]FrontendStats{}, Services: map[string]ServiceStats{},
 		Releases: map[string]ReleaseStats{}, Servers: map[string]ServerStats{},

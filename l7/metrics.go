@@ -25,6 +25,8 @@ func (p *Proxy) WriteMetrics(w io.Writer) error {
 	s := p.Stats()
 	e.single("backstay_l7_generation", "gauge", "Generation of the snapshot in force.", float64(s.Gen))
 	e.frontends(s.Frontends)
+	e.refused("request", s.BadRequests)
+	e.refused("answer", s.BadAnswers)
 	e.servers(s.Servers)
 	e.services(s.Services)
 	e.releases(s.Releases)
@@ -93,6 +95,18 @@ func (e *exposition) frontends(rows map[string]FrontendStats) {
 		column[FrontendStats]{"backstay_l7_bad_requests_total", "counter", "Requests that were not HTTP, too large or too slow.", func(s FrontendStats) float64 { return float64(s.Bad) }},
 		column[FrontendStats]{"backstay_l7_aborted_total", "counter", "Requests whose client left before the answer was whole.", func(s FrontendStats) float64 { return float64(s.Aborted) }},
 	)
+}
+
+// refused writes only rules that have been broken: there are many, and most
+// never are.
+func (e *exposition) refused(of string, broken map[string]uint64) {
+	name := "backstay_l7_refused_" + of + "s_total"
+	for i, code := range slices.Sorted(maps.Keys(broken)) {
+		if i == 0 {
+			e.head(name, "counter", "What broke a rule of docs/reference/http1-policy.md, by its code.")
+		}
+		e.sample(name, float64(broken[code]), "code", code)
+	}
 }
 
 func (e *exposition) servers(rows map[string]ServerStats) {

@@ -55,6 +55,7 @@ type Proxy struct {
 	lasting *lasting
 	logs    *logs
 	recent  *recent
+	refused refusals
 
 	table    atomic.Pointer[table]
 	turning  atomic.Int64 // clients that are being told that they are not served
@@ -89,7 +90,7 @@ func New(opt Options) *Proxy {
 		p.opt.Events = backstay.Discard
 	}
 	p.dialing, p.cutAll = context.WithCancel(context.Background())
-	p.logs, p.recent = newLogs(p.log), &recent{}
+	p.logs, p.recent, p.refused = newLogs(p.log), &recent{}, newRefusals()
 	p.engine = goroutines{p}
 	return p
 }

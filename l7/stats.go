@@ -13,6 +13,11 @@ type Stats struct {
 	Releases  map[string]ReleaseStats  `json:"releases"`             // by shop@14; some that have left are kept
 	Servers   map[string]ServerStats   `json:"servers"`              // by instance
 	AccessLog map[string]LogStats      `json:"access_log,omitempty"` // by path
+
+	// Rules of HTTP that requests and answers have broken, by code: see
+	// docs/reference/http1-policy.md.
+	BadRequests map[string]uint64 `json:"bad_requests,omitempty"`
+	BadAnswers  map[string]uint64 `json:"bad_answers,omitempty"`
 }
 
 // Counters count requests.

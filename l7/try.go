@@ -88,6 +88,7 @@ func (ex *exchange) await(u *upstream) outcome {
 					return unreadable
 				}
 			case err != h1.ErrIncomplete: //nolint:errorlint // one value, never wrapped
+				c.p.refused.answers.count(err)
 				return unreadable
 			}
 		}

@@ -22,9 +22,16 @@ func (e *Error) Error() string { return "h1: " + e.What + " (" + e.Code + ")" }
 // with status 502.
 func (e *Error) OfAnswer() *Error { return e.answer }
 
-// rules are all refusals, for the tests that compare them with the corpus and
-// the page.
 var rules []*Error
+
+// Codes are those of all rules, in the order of this file.
+func Codes() []string {
+	codes := make([]string, len(rules))
+	for i, e := range rules {
+		codes[i] = e.Code
+	}
+	return codes
+}
 
 func rule(status int, code, what string) *Error {
 	e := &Error{Status: status, Code: code, What: what}
