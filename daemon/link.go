@@ -136,7 +136,7 @@ func (l *link) attend(ctx context.Context, k *keeperclient.Client, ready func())
 			}
 			l.take(ctx, k, ev, asked)
 		case <-beat.C:
-			go l.beat(ctx, k)
+			go killSilent(ctx, l.log, k)
 		case <-k.Done():
 			return k.Err() //nolint:wrapcheck // it tells its story
 		case <-ctx.Done():
@@ -160,9 +160,9 @@ func (l *link) take(ctx context.Context, k *keeperclient.Client, ev keeperwire.E
 	_ = k.Ack(ctx, ev.Seq)
 }
 
-// beat kills a keeper that has not answered for too long: it holds every line
-// of log, and the next one adopts in a moment.
-func (l *link) beat(ctx context.Context, k *keeperclient.Client) {
+// killSilent kills a keeper that does not answer for too long: it holds every
+// line of log, and the next one adopts in a moment.
+func killSilent(ctx context.Context, log *slog.Logger, k *keeperclient.Client) {
 	asking, cancel := context.WithTimeout(ctx, keeperSilent)
 	defer cancel()
 	if err := k.Beat(asking); err == nil || ctx.Err() != nil {
@@ -173,9 +173,9 @@ func (l *link) beat(ctx context.Context, k *keeperclient.Client) {
 		return
 	default:
 	}
-	l.log.Error("keeper does not answer, killing it", "pid", k.Welcome().PID)
+	log.Error("keeper does not answer, killing it", "pid", k.Welcome().PID)
 	if err := k.KillKeeper(); err != nil {
-		l.log.Error("keeper not killed", "why", err.Error())
+		log.Error("keeper not killed", "why", err.Error())
 	}
 }
 

@@ -83,10 +83,7 @@ func keepKeeper(ctx context.Context, o Options) error {
 		k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: filepath.Join(o.Dirs.Keeper(), "sock"), Log: o.Log})
 		if err == nil {
 			first = false
-			select {
-			case <-k.Done():
-			case <-ctx.Done():
-			}
+			attend(ctx, o, k)
 			_ = k.Close()
 			continue
 		}
@@ -99,6 +96,23 @@ func keepKeeper(ctx context.Context, o Options) error {
 		}
 	}
 	return nil
+}
+
+// attend returns when k is gone, and sees to it that a keeper that hangs is: the
+// agent does so too, but may hang as well.
+func attend(ctx context.Context, o Options, k *keeperclient.Client) {
+	beat := time.NewTicker(beatEvery)
+	defer beat.Stop()
+	for {
+		select {
+		case <-beat.C:
+			go killSilent(ctx, o.Log, k)
+		case <-k.Done():
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // pause waits for d or for ctx.
