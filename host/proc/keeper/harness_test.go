@@ -463,6 +463,11 @@ func child(role string) {
 		go func() { writeLines(os.Stderr, "err", count); done <- true }()
 		<-done
 		<-done
+	case "trickle": // numbered lines for ever, each with the pid
+		for i := 0; ; i++ {
+			fmt.Println(os.Getpid(), i)
+			time.Sleep(100 * time.Microsecond)
+		}
 	case "beats": // a sign of life every few milliseconds
 		c, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: args[0], Net: "unixpacket"})
 		for err == nil {

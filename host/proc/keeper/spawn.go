@@ -116,6 +116,7 @@ func (k *keeper) abandon(s *slot) {
 func (k *keeper) spawn(spec *keeperwire.Spec, mark string, stdio [3]int) (proc, error) {
 	spec.Env = k.environment(spec.Env, mark)
 	frame := spec.Append(k.out[:0])
+	k.out = frame[:0]
 	var pair [2]int
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 	if err != nil {

@@ -1,0 +1,110 @@
+package keeper_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/backstay/backstay/internal/keeperwire"
+	"github.com/backstay/backstay/internal/restart"
+)
+
+// TestRandomKills kills and freezes the keeper and its children in random order
+// and in pairs. In the end each instance runs once, nothing else does, and each
+// process that was not itself killed has each of its lines in the log, in order.
+func TestRandomKills(t *testing.T) {
+	t.Parallel()
+	rounds := 60
+	if os.Getenv("BACKSTAY_LONG") == "1" {
+		rounds = 1000
+	}
+	seed := uint64(time.Now().UnixNano())
+	if v := os.Getenv("BACKSTAY_SEED"); v != "" {
+		seed, _ = strconv.ParseUint(v, 10, 64)
+	}
+	t.Logf("again with BACKSTAY_SEED=%d", seed)
+	dice := rand.New(rand.NewPCG(seed, 0))
+	n := newNode(t)
+	c := n.start()
+	const instances = 5
+	for i := range instances {
+		s := n.role(fmt.Sprintf("r%d", i), "trickle")
+		s.Restart = restart.Policy{Min: 10 * time.Millisecond, Max: 50 * time.Millisecond, ResetAfter: time.Second}
+		c.up(s)
+	}
+	for range rounds {
+		time.Sleep(time.Duration(dice.IntN(20)) * time.Millisecond)
+		victims := n.processes("")
+		strike := func() {
+			if len(victims) == 0 {
+				return
+			}
+			pid := victims[dice.IntN(len(victims))]
+			_ = syscall.Kill(pid, []syscall.Signal{syscall.SIGKILL, syscall.SIGKILL, syscall.SIGSTOP}[dice.IntN(3)])
+		}
+		switch dice.IntN(5) {
+		case 0:
+			n.kill()
+			n.launch()
+		case 1: // a pair: the keeper first
+			n.kill()
+			strike()
+			n.launch()
+		case 2: // a pair: the child first
+			strike()
+			n.kill()
+			n.launch()
+		case 3:
+			_ = n.cmd.Process.Signal(syscall.SIGSTOP)
+			strike()
+			_ = n.cmd.Process.Signal(syscall.SIGCONT)
+		default:
+			strike()
+		}
+		if dice.IntN(4) == 0 {
+			for _, pid := range n.processes("") {
+				_ = syscall.Kill(pid, syscall.SIGCONT)
+			}
+		}
+	}
+	c = n.dial()
+	for _, pid := range n.processes("") {
+		_ = syscall.Kill(pid, syscall.SIGCONT)
+	}
+	for i := range instances {
+		id := fmt.Sprintf("r%d", i)
+		eventually(t, id+" runs once", func() bool {
+			slot, pids := c.list()[id], n.processes(id)
+			return slot.State == keeperwire.Running && len(pids) == 1 && pids[0] == int(slot.PID)
+		})
+		last := strconv.Itoa(int(c.list()[id].PID))
+		eventually(t, id+" prints", func() bool { return strings.Contains(n.log(id), last+" 9\n") })
+		c.stop(id)
+		trickled(t, n.log(id), last)
+	}
+	if left := n.processes(""); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// trickled fails unless the lines "PID NUMBER" of each process begin at 0 and go
+// up by one, and those of pid last are there.
+func trickled(t *testing.T, log, last string) {
+	t.Helper()
+	next := map[string]int{}
+	for line := range strings.Lines(log) {
+		pid, number, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if number != strconv.Itoa(next[pid]) {
+			t.Fatalf("process %s: line %q, want number %d", pid, line, next[pid])
+		}
+		next[pid]++
+	}
+	if next[last] == 0 {
+		t.Errorf("no line of %s", last)
+	}
+}
