@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -716,4 +717,86 @@ func TestEventsAreToldOnce(t *testing.T) {
 			t.Errorf("%v", n)
 		}
 	})
+}
+
+// Asking for the release that a deploy goes back to anyway is no second deploy.
+func TestAskingForWhereItGoesBackAnyway(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.runs("v1", fine)
+		h.wantRelease("v2", 2, fine, nil)
+		h.apply()
+		h.untilIt("one good", func(d Deploy) bool { return d.Replaced > 0 })
+		h.wantRelease("v1", 1, fine, nil)
+		h.apply()
+		d, err := h.Deploy(h.t.Context(), "shop", Ask{By: "bob"})
+		if err != nil || d.ID != "shop-d2" || d.State != RollingBack {
+			t.Errorf("%s %s, %v", d.ID, d.State, err)
+		}
+		h.until(RolledBack)
+		h.serve("shop@1 x3")
+	})
+}
+
+func TestADrainThatWasCutShortIsSaid(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.runs("v1", fine)
+		h.pool.do(func() { h.pool.stubborn = 3 })
+		h.wantRelease("v2", 2, fine, nil)
+		h.apply()
+		h.until(Done)
+		if n := strings.Count(h.script(), "9 -> 3 in flight, stopped"); n != 3 {
+			t.Errorf("said %d times\n%s", n, h.script())
+		}
+	})
+}
+
+// With all of the state gone, what runs is replaced and not mistaken for a
+// release that happens to get its number.
+func TestANewReleaseNeverGetsTheNumberOfOneThatRuns(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.runs("v1", fine)
+		h.wantRelease("v2", 2, fine, nil)
+		h.apply()
+		h.until(Done)
+		h.close()
+		if err := errors.Join(os.RemoveAll(filepath.Join(h.dir, "releases")), os.RemoveAll(filepath.Join(h.dir, "deploys"))); err != nil {
+			t.Fatal(err)
+		}
+		h.open()
+		h.wantRelease("v9", 3, fine, nil)
+		h.apply()
+		h.until(Done)
+		h.serve("shop@3 x3")
+		h.pool.do(func() {
+			if n := len(h.pool.w.bodies); n != 3 {
+				t.Errorf("%d instances", n)
+			}
+		})
+	})
+}
+
+// Files of every version that was ever written are read.
+func TestFilesOfVersion1AreRead(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/state-v1")); err != nil {
+		t.Fatal(err)
+	}
+	p := newPool()
+	d, err := New(Options{Pool: p, Traffic: p, Check: p, Dir: dir, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rel, _ := d.Current("shop")
+	last, _ := d.Status("shop")
+	st, _ := d.Standing("shop")
+	got := fmt.Sprintf("%s %s, %s %s after %s: %s; %d releases, %d deploys", rel.ID(), rel.Version, last.ID, last.State,
+		last.Ended.Sub(last.Started).Round(time.Second), last.Reason, len(d.Releases("shop")), len(d.History("shop")))
+	want := "shop@1 v1, shop-d2 rolled_back after 3s: shop-3fa9c4 exited 3, 1.5s after it was ready; " +
+		"no instance of shop@2 was ever good; 2 releases, 2 deploys"
+	if got != want || st.Current != "shop@1" {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if broken, _ := filepath.Glob(filepath.Join(dir, "*", "*.broken-*")); len(broken) != 0 {
+		t.Errorf("put aside: %q", broken)
+	}
 }

@@ -270,12 +270,12 @@ func (p *planner) become(s State, reason string) {
 	p.say(p.d.headline(p.Now))
 }
 
-// count fills in what is shown of a deploy under way.
+// count fills in what is shown of a deploy under way, and as it ends.
 func (p *planner) count() {
-	if !p.d.Live() {
+	if !p.Deploy.Live() {
 		return
 	}
 	p.d.Of = p.Replicas
-	p.d.Replaced = number(p.here, func(i inst) bool { return isGood(i) || p.d.State == RollingBack && serving(i) })
+	p.d.Replaced = number(p.here, func(i inst) bool { return isGood(i) || p.Deploy.State == RollingBack && serving(i) })
 	p.d.Leaving = number(p.here, isAway) + number(p.away, isAway)
 }

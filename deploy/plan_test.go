@@ -312,3 +312,41 @@ func TestAPausedDeployGoesBackWhenNobodyComes(t *testing.T) {
 		t.Errorf("%s\n%s", w.deploy.State, w.script.String())
 	}
 }
+
+// Old instances that die while the new one is not ready yet are supervise's:
+// nothing that serves is stopped, and the roll goes on when they are back.
+func TestOldOnesThatDieMeanwhileCostNothingMore(t *testing.T) {
+	w := newWorld(3, nil)
+	w.programs[1], w.programs[2] = fine, slow
+	w.broken = func(format string, args ...any) { t.Errorf(format, args...) }
+	w.runs(1)
+	w.begin(Roll, 2)
+	w.run(2*time.Second, nil)
+	for _, b := range w.bodies[:2] { // killed, and started again by the keeper
+		b.Starts, b.Started, b.Ready, b.State = 2, w.now, false, backstay.Starting
+	}
+	w.run(5*time.Minute, w.over)
+	if w.deploy.State != Done || w.serving(2) != 3 {
+		t.Errorf("%s\n%s", w.deploy.State, w.script.String())
+	}
+}
+
+// A clock that jumps, or a day without an agent, is no reason to undo a deploy.
+func TestATimeWithoutAnAgentIsNotHeldAgainstARelease(t *testing.T) {
+	w := newWorld(3, nil)
+	w.programs[1], w.programs[2] = fine, fine
+	w.runs(1)
+	w.begin(Roll, 2)
+	w.run(time.Second, nil)
+	for range 4 { // the instances live, nobody plans
+		w.now = w.now.Add(step)
+		w.live()
+	}
+	for _, b := range w.bodies { // what an adopted instance still knows
+		b.ReadySince = b.ReadySince.Truncate(time.Millisecond)
+	}
+	w.run(5*time.Minute, w.over)
+	if w.deploy.State != Done {
+		t.Errorf("%s: %s", w.deploy.State, w.deploy.Reason)
+	}
+}

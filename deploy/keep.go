@@ -1,0 +1,140 @@
+package deploy
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/backstay/backstay"
+)
+
+// keep writes d down before anything is done about it, and reports whether it
+// may be done. A rollback is carried out even where the disk refuses: planning
+// it again after a crash comes to the same.
+func (s *service) keep(ctx context.Context, now time.Time, d Deploy) bool {
+	was := s.rec.newest()
+	same := reflect.DeepEqual(was, d)
+	if same && !s.unsaved {
+		return true
+	}
+	if now.Before(s.saveAfter) && d.State == was.State {
+		return d.State == RollingBack
+	}
+	rec := s.rec.clone()
+	if d.ID != "" {
+		rec.put(d)
+	}
+	ended := d.ID != "" && d.State.Ended() && d.State != was.State
+	if ended {
+		s.settleUp(&rec, d)
+	}
+	if !s.save(now, rec) && d.State != RollingBack {
+		return false
+	}
+	s.rec = rec
+	s.changed(was, d)
+	if ended {
+		s.sum(ctx, d)
+	}
+	s.show()
+	return true
+}
+
+// save writes rec and reports whether it is on disk.
+func (s *service) save(now time.Time, rec record) bool {
+	err := s.d.files.saveRecord(rec)
+	if err == nil {
+		s.unsaved, s.saveFails, s.saveAfter = false, 0, time.Time{}
+		return true
+	}
+	s.unsaved = true
+	s.saveFails++
+	s.saveAfter = now.Add(again.Wait(s.saveFails))
+	if s.saveFails == 1 {
+		s.d.opt.Log.Error("record of a deploy cannot be written", "service", s.name, "err", err)
+	}
+	return false
+}
+
+// settleUp draws the consequences of a deploy that has ended.
+func (s *service) settleUp(rec *record, d Deploy) {
+	switch d.State {
+	case Done:
+		rec.Current = d.To
+		if d.Kind == Rollback {
+			s.undo(rec, d, d.From, "rolled back by "+d.By)
+			rec.redo(s.rels[d.To].Digest)
+			break
+		}
+		rec.Good = append(slices.DeleteFunc(rec.Good, func(seq int) bool { return seq == d.To }), d.To)
+	case RolledBack, Stuck:
+		if d.Undone {
+			s.undo(rec, d, d.To, d.Reason)
+		}
+	default:
+	}
+}
+
+// undo notes that release seq is not tried again by itself.
+func (s *service) undo(rec *record, d Deploy, seq int, why string) {
+	if rel, known := s.rels[seq]; known && d.From != d.To {
+		rec.undo(undone{Digest: rel.Digest, Seq: seq, At: d.Ended, Why: why})
+	}
+}
+
+// changed tells people what d has become.
+func (s *service) changed(was, d Deploy) {
+	if d.ID == "" || was.ID == d.ID && was.State == d.State {
+		return
+	}
+	from := string(was.State)
+	if was.ID != d.ID {
+		from = ""
+	}
+	s.d.opt.Events.Record(backstay.Event{
+		Kind: backstay.DeployChanged, Ref: backstay.NewRef("service", s.name), From: from, To: string(d.State),
+		Because: d.headline(s.d.opt.Now()), Actor: d.By,
+	})
+	s.d.opt.Log.Info("deploy changed", "service", s.name, "deploy", d.ID, "from", from, "to", d.State, "why", d.Reason)
+	s.d.metrics.became(s.name, d)
+}
+
+// step tells people what a deploy has done.
+func (s *service) step(text string) {
+	s.d.opt.Events.Record(backstay.Event{
+		Kind: backstay.DeployStep, Ref: backstay.NewRef("service", s.name), Because: text, Actor: "deploy",
+	})
+}
+
+// sum reads the counters of a deploy that has ended. It is shown as ended once
+// they are there: the last line of a watched deploy has them.
+func (s *service) sum(ctx context.Context, d Deploy) {
+	s.counting = true
+	s.d.fly(ctx, func() func() {
+		old, fresh := s.counters(d.From), s.counters(d.To)
+		return func() {
+			s.counting = false
+			s.amend(d.ID, func(d *Deploy) { d.Old, d.New = old.since(d.OldWas), fresh.since(d.NewWas) })
+			s.show()
+		}
+	})
+}
+
+// amend changes a deploy that is kept.
+func (s *service) amend(id string, change func(*Deploy)) {
+	s.rec = s.rec.clone()
+	for i := range s.rec.Deploys {
+		if s.rec.Deploys[i].ID == id {
+			change(&s.rec.Deploys[i])
+		}
+	}
+	s.save(s.d.opt.Now(), s.rec)
+}
+
+func (s *service) counters(seq int) Counters {
+	if seq == 0 {
+		return Counters{}
+	}
+	return s.d.opt.Traffic.Counters(s.name, backstay.ReleaseID(s.name, seq))
+}
