@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httputil"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -43,6 +44,66 @@ func TestRefusedRequestsReachNobodyAndOthersArriveAsTheirGoldenBytes(t *testing.
 			return
 		}
 	}
+}
+
+// The same with heads that come in pieces: the server hears nothing before a
+// head is whole, and nothing of one that is refused.
+func TestRefusedHeadsThatComeInPiecesReachNobody(t *testing.T) {
+	r := newHostileRig(t)
+	for _, c := range loadCorpus(t, "requests", 150) {
+		if c.Label != "reject" || strings.HasPrefix(filepath.Base(c.File), "09-") || len(c.Sent) > 4096 {
+			continue
+		}
+		client := r.dial(&c)
+		third := len(c.Sent) / 3
+		for _, piece := range [][]byte{c.Sent[:third], c.Sent[third : 2*third], c.Sent[2*third:], []byte(nextRequest)} {
+			_ = client.send(piece)
+		}
+		if got, err := client.rest(); err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 "+c.Args[0]+" ")) || bytes.Count(got, []byte("HTTP/")) != 1 {
+			t.Errorf("%s: got %q, %v", &c, got, err)
+		}
+		client.Close()
+	}
+	r.barrier()
+	if heard := r.rec.take(); string(heard) != barrierBytes {
+		t.Errorf("the server heard %q", heard)
+	}
+}
+
+// A body that goes wrong when its beginning is with the server already: the
+// server never sees a whole request, and what is behind is not read.
+func TestABodyThatGoesWrongLaterIsNeverWhole(t *testing.T) {
+	r := newHostileRig(t)
+	for _, bad := range []string{"x\r\n", "5\r\nhello!\r\n0\r\n\r\n", "-1\r\n", "0\r\nX\r\n\r\n"} {
+		r.rec.take()
+		client := r.dial(nil)
+		_ = client.send([]byte("POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"))
+		heard := r.hears("hello")
+		_ = client.send([]byte(bad + nextRequest))
+		got, err := client.rest()
+		if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 400 ")) || bytes.Count(got, []byte("HTTP/")) != 1 {
+			t.Errorf("%q: the client got %q, %v", bad, got, err)
+		}
+		client.Close()
+		r.barrier()
+		all := strings.Replace(heard+string(r.rec.take()), barrierBytes, "", 1)
+		if strings.Contains(all, "\r\n0\r\n") || strings.Contains(all, "/next") || strings.Count(all, " HTTP/1.1\r\n") != 1 {
+			t.Errorf("%q: the server heard %q", bad, all)
+		}
+	}
+}
+
+// hears waits until the server has heard text and returns all that it has.
+func (r *hostileRig) hears(text string) string {
+	r.t.Helper()
+	all := ""
+	for deadline := time.Now().Add(hostileHang); !strings.Contains(all, text); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("the server has not heard %q, but %q", text, all)
+		}
+		all += string(r.rec.take())
+	}
+	return all
 }
 
 // refused: one answer with the status, then the end; the request behind it is

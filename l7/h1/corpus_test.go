@@ -122,6 +122,9 @@ func TestErrorsSayWhatAndWhichRule(t *testing.T) {
 		if !strings.Contains(e.Error(), e.What) || !strings.Contains(e.Error(), e.Code) {
 			t.Errorf("%q says too little", e.Error())
 		}
+		if strings.Contains(e.What, "HTTP/") {
+			t.Errorf("%q in a page would look like a second answer", e.What)
+		}
 		if a := e.OfAnswer(); a.Status != 502 || a.Code != e.Code || a.OfAnswer() != a {
 			t.Errorf("%s of an answer is %+v", e.Code, a)
 		}

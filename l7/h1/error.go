@@ -61,7 +61,7 @@ var (
 	errRequestLine = rule(400, "bad_request_line", "request line is not METHOD TARGET VERSION")
 	errMethod      = rule(400, "bad_method", "method is not a token")
 	errConnect     = rule(501, "connect", "CONNECT is not served")
-	errVersion     = rule(505, "bad_version", "version is neither HTTP/1.1 nor HTTP/1.0")
+	errVersion     = rule(505, "bad_version", "version is neither 1.1 nor 1.0")
 	errLineTooLong = rule(414, "line_too_long", "request line is longer than the limit")
 	errTargetByte  = rule(400, "target_byte", "byte in the target that no URI has")
 	errFragment    = rule(400, "target_fragment", "target with a fragment")
@@ -73,13 +73,13 @@ var (
 
 // Meaning of fields.
 var (
-	errNoHost      = rule(400, "no_host", "HTTP/1.1 request without Host")
+	errNoHost      = rule(400, "no_host", "request of version 1.1 without Host")
 	errManyHosts   = rule(400, "many_hosts", "more than one Host")
 	errHost        = rule(400, "bad_host", "Host is not HOST or HOST:PORT")
 	errLength      = rule(400, "bad_length", "Content-Length is not one decimal number")
 	errManyLengths = rule(400, "many_lengths", "more than one Content-Length")
 	errCoding      = rule(400, "bad_transfer_encoding", "Transfer-Encoding is not exactly one chunked")
-	errOldCoding   = rule(400, "old_transfer_encoding", "Transfer-Encoding in an HTTP/1.0 message")
+	errOldCoding   = rule(400, "old_transfer_encoding", "Transfer-Encoding in a message of version 1.0")
 	errBothFrames  = rule(400, "length_and_transfer_encoding", "both Content-Length and Transfer-Encoding")
 	errConnection  = rule(400, "bad_connection", "Connection is not a list of at most 32 tokens")
 	errNominated   = rule(400, "connection_nominates", "Connection names Host, Content-Length or Transfer-Encoding")
