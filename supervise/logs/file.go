@@ -109,12 +109,15 @@ func (f *file) seek(pos int64) {
 // render hands what lies between the place where reading has come to and end to
 // r. Every byte has its mark on disk before itself, so bytes are read first.
 func (f *file) render(r *renderer, end int64, stop func() error) error {
-	b := make([]byte, blockSize)
+	if f.pos >= end {
+		return nil
+	}
+	b := make([]byte, min(blockSize, end-f.pos))
 	for f.pos < end {
 		if err := stop(); err != nil {
 			return err
 		}
-		n, err := f.log.ReadAt(b[:min(blockSize, end-f.pos)], f.pos)
+		n, err := f.log.ReadAt(b[:min(int64(len(b)), end-f.pos)], f.pos)
 		if err := f.block(r, b[:n]); err != nil {
 			return err
 		}
