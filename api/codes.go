@@ -120,7 +120,7 @@ var commandCodes = []Code{
 	{"already_running", http.StatusConflict, backstay.ExitRefused, "a backstay has these directories already"},
 	{"no_keeper", http.StatusInternalServerError, backstay.ExitFailed, "this program carries no keeper, and none is beside it"},
 	{"no_agent", http.StatusServiceUnavailable, backstay.ExitFailed, "no agent answers at the socket"},
-	{"agent_gone", http.StatusServiceUnavailable, backstay.ExitFailed, "the agent went away in the middle of an answer"},
+	{"agent_gone", http.StatusServiceUnavailable, backstay.ExitTimeout, "the agent went away in the middle of an answer; what was asked for may go on"},
 	{"bad_answer", http.StatusBadGateway, backstay.ExitFailed, "what answers at the socket is no agent of this version"},
 	{"interrupted", http.StatusServiceUnavailable, backstay.ExitFailed, "the command was interrupted; what it had asked for goes on"},
 	{"degraded", http.StatusOK, backstay.ExitDegraded, "something is not as it should be"},

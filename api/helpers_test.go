@@ -78,3 +78,16 @@ func isProblem(e ast.Expr) bool {
 	s, ok := e.(*ast.SelectorExpr)
 	return ok && s.Sel.Name == "Problem"
 }
+
+// loud fails a test for each error in a log.
+type loud struct{ t *testing.T }
+
+func (l *loud) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelError}))
+}
+
+// Write implements [io.Writer].
+func (l *loud) Write(b []byte) (int, error) {
+	l.t.Errorf("logged: %s", b)
+	return len(b), nil
+}

@@ -64,32 +64,37 @@ func (c *Client) Plan(ctx context.Context, name string, text []byte) (api.Plan, 
 // empty.
 func (c *Client) Apply(ctx context.Context, name string, text []byte, ifMatch string) (api.Applied, error) {
 	r := file(http.MethodPut, "/v1/config", name, text)
-	r.ifMatch = ifMatch
+	r.ifMatch, r.once = ifMatch, ifMatch != "" // the first of two may be what the second finds
 	return call[api.Applied](ctx, c, r)
 }
 
+// once is a change that is sent once.
+func once(path string) request { return request{method: http.MethodPost, path: path, once: true} }
+
 // Deploy begins a deploy.
 func (c *Client) Deploy(ctx context.Context, service string, ask api.DeployAsk) (api.Deploy, error) {
-	return post[api.Deploy](ctx, c, http.MethodPost, "/v1/services/"+service+"/deploy", ask)
+	return change[api.Deploy](ctx, c, once("/v1/services/"+service+"/deploy"), ask)
 }
 
 // Rollback goes to release number to, or to the last good one if it is 0.
 func (c *Client) Rollback(ctx context.Context, service string, to int) (api.Deploy, error) {
-	return post[api.Deploy](ctx, c, http.MethodPost, "/v1/services/"+service+"/rollback", map[string]int{"to": to})
+	return change[api.Deploy](ctx, c, once("/v1/services/"+service+"/rollback"), map[string]int{"to": to})
 }
 
 // OnDeploy does verb, which is pause, resume or abort, to the running deploy.
 func (c *Client) OnDeploy(ctx context.Context, verb, service string) (api.Deploy, error) {
-	return post[api.Deploy](ctx, c, http.MethodPost, "/v1/services/"+service+"/"+verb, nil)
+	return change[api.Deploy](ctx, c, once("/v1/services/"+service+"/"+verb), nil)
 }
 
 // Scale overrides the number of instances; nil ends it.
 func (c *Client) Scale(ctx context.Context, service string, replicas *int) (api.Done, error) {
-	return post[api.Done](ctx, c, http.MethodPut, "/v1/services/"+service+"/scale", map[string]*int{"replicas": replicas})
+	return change[api.Done](ctx, c, request{method: http.MethodPut, path: "/v1/services/" + service + "/scale"}, map[string]*int{"replicas": replicas})
 }
 
 // Do does verb, which is start, stop, restart, drain or undrain, to a service or
 // an instance.
 func (c *Client) Do(ctx context.Context, verb string, ref backstay.Ref) (api.Done, error) {
-	return post[api.Done](ctx, c, http.MethodPost, "/v1/"+ref.Kind()+"s/"+ref.Name()+"/"+verb, nil)
+	r := once("/v1/" + ref.Kind() + "s/" + ref.Name() + "/" + verb)
+	r.once = verb == "restart" // twice drained is drained
+	return change[api.Done](ctx, c, r, nil)
 }

@@ -1,10 +1,10 @@
 // Package client speaks to the agent over its Unix socket. What it returns as an
 // error is a *backstay.Problem or an *api.Refusal.
 //
-// An agent that is restarting is waited for, up to [Options].Wait. What only
-// reads is asked again when the agent went away in the middle; what changes
-// something is sent once, and a lost answer is said to be lost. Streams go on
-// where they broke.
+// An agent that is restarting is waited for, up to [Options].Wait. What is the
+// same when it is done twice is asked again when the agent went away in the
+// middle; what is not (a deploy, a restart) is sent once, and a lost answer is
+// said to be lost. Streams go on where they broke.
 package client
 
 import (
@@ -77,6 +77,7 @@ type request struct {
 	kind         string // media type of body
 	ifMatch      string
 	wait         time.Duration
+	once         bool // is not the same when it is done twice
 }
 
 // get asks for something that only reads.
@@ -84,9 +85,8 @@ func get[T any](ctx context.Context, c *Client, path string, query url.Values) (
 	return call[T](ctx, c, request{method: http.MethodGet, path: path, query: query})
 }
 
-// post asks for a change; body nil sends none.
-func post[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
-	r := request{method: method, path: path}
+// change asks for what r is, with body as JSON; nil sends none.
+func change[T any](ctx context.Context, c *Client, r request, body any) (T, error) {
 	if body != nil {
 		text, err := json.Marshal(body)
 		if err != nil {
@@ -108,7 +108,7 @@ func call[T any](ctx context.Context, c *Client, r request) (T, error) {
 			return v, decode(text, &v)
 		}
 		var lost *lostError
-		if ctx.Err() != nil || !errors.As(err, &lost) || r.method != http.MethodGet || time.Now().After(until) {
+		if ctx.Err() != nil || !errors.As(err, &lost) || r.once || time.Now().After(until) {
 			return v, problem(err)
 		}
 		if err := pause(ctx); err != nil {

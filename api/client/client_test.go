@@ -184,13 +184,17 @@ func stub(t *testing.T, answers ...string) (socket string, asked *atomic.Int32) 
 
 const version = "HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"api\": \"v1\"}\n"
 
-// What only reads is asked again when the agent dies in the middle of its answer;
-// what changes something is sent once, and the loss is said.
+// What may be done twice is asked again when the agent dies in the middle of its
+// answer; what may not is sent once, and the loss is said.
 func TestAgentDiesInTheMiddle(t *testing.T) {
 	half := "HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"api\""
 	socket, asked := stub(t, "", half, version)
 	if v, err := to(socket).Version(t.Context()); err != nil || v.API != "v1" || asked.Load() != 3 {
 		t.Errorf("%+v, %v after %d", v, err, asked.Load())
+	}
+	socket, asked = stub(t, half, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+	if _, err := to(socket).Do(t.Context(), "drain", "service/shop"); err != nil || asked.Load() != 2 {
+		t.Errorf("drain: %v after %d", err, asked.Load())
 	}
 	socket, asked = stub(t, half)
 	if _, err := to(socket).Deploy(t.Context(), "shop", api.DeployAsk{}); code(err) != "agent_gone" || asked.Load() != 1 {
