@@ -110,12 +110,10 @@ func told(p backstay.Probe, step string, err error) string {
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return step + ": no answer in " + p.Timeout.String()
 	}
-	var sys *os.SyscallError
-	if errors.As(err, &sys) {
+	if sys, ok := errors.AsType[*os.SyscallError](err); ok {
 		return step + ": " + sys.Err.Error()
 	}
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return step + ": " + op.Err.Error()
 	}
 	return step + ": " + err.Error()

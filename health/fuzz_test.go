@@ -15,6 +15,7 @@ import (
 // fuzz gives judge whatever f thinks of, in one piece and byte by byte: it must
 // come to the same, in one clean line.
 func fuzz(f *testing.F, judge func(r *bytes.Reader, slow bool) Result) {
+	f.Helper()
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		whole := judge(bytes.NewReader(answer), false)
 		slow := judge(bytes.NewReader(answer), true)

@@ -123,7 +123,7 @@ func TestAnswerOfAFrozenAskerIsStale(t *testing.T) {
 }
 
 func TestLine(t *testing.T) {
-	for text, want := range map[string]string{
+	for text, want := range map[string]string{ //nolint:gocritic // spaces are what it is about
 		"":                        "",
 		"  a \n\tb\x00c\u2028d ":  "a b c d",
 		"\x1b[31mred\u202ecod.ex": "[31mred cod.ex",

@@ -95,7 +95,7 @@ func (s *Supervisor) Start(ctx context.Context, rel backstay.Release) (id string
 		err = s.put(ctx, rel, p)
 	}
 	if err != nil {
-		s.inbox.post(func(now time.Time) { s.abandon(now, p.id) })
+		s.inbox.post(func(now time.Time) { s.abandon(now, p.id) }) //nolint:contextcheck // it hangs on Run's
 		return "", fmt.Errorf("start instance of %s: %w", rel.ID(), err)
 	}
 	return p.id, nil
@@ -171,7 +171,7 @@ func (s *Supervisor) abandon(now time.Time, id string) {
 		ctx, cancel := context.WithTimeout(ctx, abandonWithin)
 		defer cancel()
 		if err := s.opt.Keeper.Remove(ctx, id); err != nil && !noSlot(err) && ctx.Err() == nil {
-			s.opt.Log.Debug("slot not removed", "instance", id, "err", err)
+			s.opt.Log.DebugContext(ctx, "slot not removed", "instance", id, "err", err)
 		}
 	})
 }
@@ -245,7 +245,7 @@ func (s *Supervisor) Undrain(ctx context.Context, id string) error {
 // durable has f done and returns when the keeper has the note of it.
 func (s *Supervisor) durable(ctx context.Context, verb, id string, f func(time.Time, *machine) error) error {
 	noted := make(chan struct{})
-	err := s.ask(ctx, func(now time.Time) error {
+	err := s.ask(ctx, func(now time.Time) error { //nolint:contextcheck // what it begins hangs on Run's
 		m := s.fleet.machines[id]
 		if m == nil {
 			return notFound(id)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/backstay/backstay"
@@ -88,12 +89,17 @@ func (n note) String() string {
 	if n.leave != stay {
 		s += " " + n.leave.String()
 	}
+	return s + n.found()
+}
+
+func (n note) found() string {
+	var b strings.Builder
 	for i, p := range n.probes {
 		if p.there {
-			s += fmt.Sprintf(" %s=%v/%d", probeNames[i], p.good, p.streak)
+			fmt.Fprintf(&b, " %s=%v/%d", probeNames[i], p.good, p.streak)
 		}
 	}
-	return s
+	return b.String()
 }
 
 // The note's layout: version, flags, step, state, starts, three times, three

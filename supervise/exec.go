@@ -83,7 +83,7 @@ func (r *runner) Run(ctx context.Context, instance, name string, argv []string) 
 	// The keeper ends the command; we only wait until it has.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.conf.Timeout.Std()+answerSlack)
 	defer cancel()
-	stop := context.AfterFunc(r.s.ctx, cancel)
+	stop := context.AfterFunc(r.s.ctx, cancel) //nolint:contextcheck // that of Run
 	defer stop()
 	if err := r.s.opt.Keeper.Probe(ctx, p); err != nil {
 		return backstay.Exit{}, nil, fmt.Errorf("ask the keeper: %w", err)

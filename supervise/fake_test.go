@@ -59,8 +59,9 @@ type program struct {
 	forever bool              // its slot cannot be removed
 }
 
-func newFakeKeeper(t testing.TB) *fakeKeeper {
-	k := &fakeKeeper{t: t, slots: map[string]*fakeSlot{}, began: time.Now(), pid: 1000, refuse: map[string]int{}}
+func newFakeKeeper(tb testing.TB) *fakeKeeper {
+	tb.Helper()
+	k := &fakeKeeper{t: tb, slots: map[string]*fakeSlot{}, began: time.Now(), pid: 1000, refuse: map[string]int{}}
 	k.pumped = sync.NewCond(&k.mu)
 	go k.pump()
 	return k
@@ -182,6 +183,7 @@ func (k *fakeKeeper) step(s *fakeSlot, ev restart.Event) {
 		k.become(s, keeperwire.Stopped)
 	case restart.BeCompleted:
 		k.become(s, keeperwire.Completed)
+	case restart.Nothing:
 	}
 }
 

@@ -95,13 +95,14 @@ func (s *Supervisor) launch(id string, l *lane) {
 	e := l.queue[0]
 	l.queue = l.queue[1:]
 	l.now = &e
-	ctx, cancel := context.WithCancel(s.ctx)
-	l.stop = cancel
 	ask, tries := s.asking(m, l, e)
-	s.begun.Go(func() {
+	this, cancel := context.WithCancel(s.ctx)
+	l.stop = cancel
+	s.spawn(func(ctx context.Context) {
 		defer cancel()
-		err := s.insist(ctx, id, e, ask, tries)
-		s.inbox.post(func(now time.Time) { s.asked(now, id, l, e, err) })
+		err := s.insist(this, id, e, ask, tries)
+		broken := err != nil && ctx.Err() != nil // by the end of Run: the next one makes it good
+		s.inbox.post(func(now time.Time) { s.asked(now, id, l, e, err, broken) })
 	})
 }
 
@@ -113,7 +114,7 @@ func (s *Supervisor) insist(ctx context.Context, id string, e effect, ask func(c
 			return err
 		}
 		if n == quiet {
-			s.opt.Log.Warn("keeper refuses, asking on", "instance", id, "what", doNames[e.do], "why", err.Error())
+			s.opt.Log.WarnContext(ctx, "keeper refuses, asking on", "instance", id, "what", doNames[e.do], "why", err.Error())
 		}
 		select {
 		case <-time.After(again.Wait(n)):
@@ -179,14 +180,18 @@ func (s *Supervisor) putting(m *machine, l *lane) func(context.Context) error {
 }
 
 // asked takes the keeper's answer to e and asks what is next.
-func (s *Supervisor) asked(now time.Time, id string, l *lane, e effect, err error) {
+func (s *Supervisor) asked(now time.Time, id string, l *lane, e effect, err error, broken bool) {
 	l.now = nil
 	m := s.fleet.machines[id]
 	if m == nil || s.lanes[id] != l {
 		return
 	}
 	if err != nil && !noSlot(err) {
-		s.refused(id, l, e, err)
+		l.refused(e, broken)
+		if e.do == doPut && !broken {
+			s.opt.Log.Warn("policy not changed", "instance", id, "why", err.Error())
+		}
+		s.launch(id, l)
 		return
 	}
 	switch e.do {
@@ -207,18 +212,10 @@ func (s *Supervisor) asked(now time.Time, id string, l *lane, e effect, err erro
 	s.launch(id, l)
 }
 
-// refused goes on after what was not done: given up, overtaken, or interrupted
-// by the end of Run, which the next one makes good.
-func (s *Supervisor) refused(id string, l *lane, e effect, err error) {
-	if s.ctx.Err() == nil {
-		if e.do == doPut {
-			s.opt.Log.Warn("policy not changed", "instance", id, "why", err.Error())
-		}
-		s.launch(id, l)
-		return
-	}
+// refused keeps what was broken off, unless something newer waits.
+func (l *lane) refused(e effect, broken bool) {
 	newer := slices.ContainsFunc(l.queue, func(q effect) bool { return q.do == e.do || supersedes(q.do, e.do) })
-	if !newer {
+	if broken && !newer {
 		l.queue = slices.Insert(l.queue, 0, e)
 	}
 }

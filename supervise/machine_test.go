@@ -54,9 +54,10 @@ type talk struct {
 	out      strings.Builder
 }
 
-func newTalk(t testing.TB) *talk {
+func newTalk(tb testing.TB) *talk {
+	tb.Helper()
 	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	return &talk{t: t, fleet: newFleet(), began: began, now: began, asked: map[string]question{}, services: map[string]Service{}}
+	return &talk{t: tb, fleet: newFleet(), began: began, now: began, asked: map[string]question{}, services: map[string]Service{}}
 }
 
 func (k *talk) play(text string) string {
@@ -323,11 +324,11 @@ func (k *talk) show() {
 	}
 }
 
-func number(t testing.TB, s string) int {
-	t.Helper()
+func number(tb testing.TB, s string) int {
+	tb.Helper()
 	n, err := strconv.Atoi(s)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return n
 }

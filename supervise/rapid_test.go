@@ -219,11 +219,7 @@ func (s *story) swap(away time.Duration) {
 }
 
 func (s *story) rerun() {
-	s.stop()
-	<-s.done
-	ctx, cancel := context.WithCancel(context.Background())
-	s.world.stop = cancel
-	go func() { s.done <- s.Run(ctx, func() {}) }()
+	s.again()
 }
 
 // check is what must be true whenever nothing is under way at this moment.

@@ -69,8 +69,8 @@ func (s *Supervisor) Run(ctx context.Context, ready func()) error {
 			f(now)
 		}
 		s.fleet.tick(now)
-		s.work(now)
-		ready() // what was adopted before is there now: nobody may take it for missing
+		s.work(now) //nolint:contextcheck // it is s.ctx
+		ready()     // what was adopted before is there now: nobody may take it for missing
 		if at := s.fleet.due(); !at.IsZero() {
 			timer.Reset(time.Until(at))
 		}

@@ -13,36 +13,36 @@ import (
 )
 
 func TestInstanceGetsTrafficWhenReadyAndLeavesInOrder(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness", "liveness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness", "liveness")}, func(w *world) {
 		id := w.start("shop")
 		w.wants(id, backstay.Starting, false)
 		time.Sleep(10 * time.Millisecond)
 		w.wants(id, backstay.Running, true)
 		if got := w.registry.ready(); !slices.Equal(got, []string{id}) {
-			t.Errorf("ready: %v", got)
+			w.t.Errorf("ready: %v", got)
 		}
-		if err := w.Stop(t.Context(), id, "scale to 0"); err != nil {
-			t.Fatal(err)
+		if err := w.Stop(w.ctx(), id, "scale to 0"); err != nil {
+			w.t.Fatal(err)
 		}
 		w.wants(id, backstay.Draining, true)
 		time.Sleep(time.Minute)
 		w.gone(id)
-		wantOrder(t, w.registry.told(), "drain=true", "withdrawn", "drained "+id+" long=false", "drained "+id+" long=true", "remove")
-		wantOrder(t, w.keeper.told(), "run", "signal", "exited 0", "remove")
+		wantOrder(w.t, w.registry.told(), "drain=true", "withdrawn", "drained "+id+" long=false", "drained "+id+" long=true", "remove")
+		wantOrder(w.t, w.keeper.told(), "run", "signal", "exited 0", "remove")
 		if got := w.events.of(backstay.DrainForced); got != nil {
-			t.Errorf("forced: %v", got)
+			w.t.Errorf("forced: %v", got)
 		}
 	})
 }
 
 // wantOrder checks that the parts stand in text in their order.
-func wantOrder(t *testing.T, text string, parts ...string) {
-	t.Helper()
+func wantOrder(tb testing.TB, text string, parts ...string) {
+	tb.Helper()
 	rest := text
 	for _, p := range parts {
 		_, after, ok := strings.Cut(rest, p)
 		if !ok {
-			t.Errorf("no %q, or out of order, in\n%s", p, text)
+			tb.Errorf("no %q, or out of order, in\n%s", p, text)
 			return
 		}
 		rest = after
@@ -50,7 +50,7 @@ func wantOrder(t *testing.T, text string, parts ...string) {
 }
 
 func TestExitTakesTrafficAwayAndTheKeeperStartsAgain(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		id := w.start("shop")
 		time.Sleep(time.Minute)
 		w.lines["/log/"+id+".log"] = []string{"started", "panic: index\x1b[31m out of range"}
@@ -58,24 +58,24 @@ func TestExitTakesTrafficAwayAndTheKeeperStartsAgain(t *testing.T) {
 		settle()
 		v := w.find(id)
 		if v.Ready || v.Starts != 2 || v.Last == nil || v.Last.Code != 3 || len(v.LastLog) != 2 {
-			t.Errorf("after the exit: %+v", v)
+			w.t.Errorf("after the exit: %+v", v)
 		}
 		if strings.ContainsRune(v.LastLog[1], 0x1b) {
-			t.Errorf("control characters of a log are shown: %q", v.LastLog[1])
+			w.t.Errorf("control characters of a log are shown: %q", v.LastLog[1])
 		}
 		if got := w.registry.ready(); got != nil {
-			t.Errorf("a dead instance is ready: %v", got)
+			w.t.Errorf("a dead instance is ready: %v", got)
 		}
 		time.Sleep(time.Second)
 		w.wants(id, backstay.Running, true)
 		if e := w.registry.all[id]; e.Starts != 2 {
-			t.Errorf("starts = %d", e.Starts)
+			w.t.Errorf("starts = %d", e.Starts)
 		}
 	})
 }
 
 func TestBackoffShowsCauseAndNextStart(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		id := w.start("shop")
 		settle()
 		w.lines["/log/"+id+".log"] = []string{"cannot bind"}
@@ -87,13 +87,13 @@ func TestBackoffShowsCauseAndNextStart(t *testing.T) {
 		settle()
 		v := w.find(id)
 		if v.State != backstay.Backoff || !v.NextStart.After(time.Now()) || !strings.Contains(v.Because, "exited 1") || !strings.HasSuffix(v.Because, "last line: cannot bind") {
-			t.Errorf("%+v", v)
+			w.t.Errorf("%+v", v)
 		}
 	})
 }
 
 func TestFailedIsShownAndTriedAgain(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		id := w.start("shop")
 		for range 10 {
 			settle()
@@ -102,7 +102,7 @@ func TestFailedIsShownAndTriedAgain(t *testing.T) {
 		}
 		v := w.find(id)
 		if v.State != backstay.Failed || !strings.Contains(v.Because, "ended 10 times") || v.NextStart.IsZero() {
-			t.Fatalf("%+v", v)
+			w.t.Fatalf("%+v", v)
 		}
 		time.Sleep(5 * time.Minute)
 		w.wants(id, backstay.Running, true)
@@ -110,7 +110,7 @@ func TestFailedIsShownAndTriedAgain(t *testing.T) {
 }
 
 func TestLivenessKillsWithItsReasonOneAtATime(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness", "liveness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness", "liveness")}, func(w *world) {
 		a, b := w.start("shop"), w.start("shop")
 		time.Sleep(10 * time.Second)
 		hang := func(p *program) { p.bad = map[string]string{"liveness": "no answer", "readiness": "no answer"} }
@@ -122,12 +122,12 @@ func TestLivenessKillsWithItsReasonOneAtATime(t *testing.T) {
 			if v := w.find(id); v.Starts == 2 {
 				killed++
 				if v.Last == nil || !strings.Contains(v.Last.Reason, "liveness failed: exited 1: no answer") {
-					t.Errorf("last = %+v", v.Last)
+					w.t.Errorf("last = %+v", v.Last)
 				}
 			}
 		}
 		if killed != 1 {
-			t.Errorf("%d killed at once", killed)
+			w.t.Errorf("%d killed at once", killed)
 		}
 		heal := func(p *program) { p.bad = nil }
 		w.keeper.behave(a, heal)
@@ -139,7 +139,7 @@ func TestLivenessKillsWithItsReasonOneAtATime(t *testing.T) {
 }
 
 func TestProbesThatNobodyAnswersChangeNothing(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness", "liveness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness", "liveness")}, func(w *world) {
 		id := w.start("shop")
 		time.Sleep(time.Minute)
 		w.keeper.behave(id, func(p *program) { p.silent = true })
@@ -149,7 +149,7 @@ func TestProbesThatNobodyAnswersChangeNothing(t *testing.T) {
 }
 
 func TestReadyStaysReadyOverAnAgentRestart(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness", "liveness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness", "liveness")}, func(w *world) {
 		id := w.start("shop")
 		time.Sleep(time.Minute)
 		before := w.find(id)
@@ -160,20 +160,20 @@ func TestReadyStaysReadyOverAnAgentRestart(t *testing.T) {
 		w.wants(id, backstay.Running, true)
 		after := w.find(id)
 		if !after.ReadySince.Equal(before.ReadySince.Truncate(time.Millisecond)) || after.PID != before.PID || after.Ports["http"] != before.Ports["http"] {
-			t.Errorf("before %+v\nafter  %+v", before, after)
+			w.t.Errorf("before %+v\nafter  %+v", before, after)
 		}
 		time.Sleep(time.Minute)
 		if strings.Contains(w.registry.told(), "ready=false") {
-			t.Errorf("a ready instance was said not to be:\n%s", w.registry.told())
+			w.t.Errorf("a ready instance was said not to be:\n%s", w.registry.told())
 		}
 		if got := len(w.events.of(backstay.StateChanged)); got != 2 { // starting, running
-			t.Errorf("states told: %v", w.events.of(backstay.StateChanged))
+			w.t.Errorf("states told: %v", w.events.of(backstay.StateChanged))
 		}
 	})
 }
 
 func TestDeathWhileNoAgentIsThereIsFound(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		id := w.start("shop")
 		time.Sleep(time.Minute)
 		w.kill()
@@ -182,7 +182,7 @@ func TestDeathWhileNoAgentIsThereIsFound(t *testing.T) {
 		settle()
 		v := w.find(id)
 		if v.Ready || v.Starts != 2 || v.Last == nil || v.Last.Code != 7 {
-			t.Errorf("%+v", v)
+			w.t.Errorf("%+v", v)
 		}
 		time.Sleep(time.Second)
 		w.wants(id, backstay.Running, true)
@@ -196,26 +196,26 @@ func TestStopGoesOnInTheNextAgent(t *testing.T) {
 		"signalled": 13 * time.Second, "removing": 25 * time.Second,
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+			in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 				w.registry.ackIn, w.registry.idleIn, w.registry.longIn = time.Second, 5*time.Second, 10*time.Second
 				id := w.start("shop")
 				w.keeper.behave(id, func(p *program) { p.deaf, p.forever = true, true })
 				time.Sleep(time.Minute)
-				if err := w.Stop(t.Context(), id, "deploy 4"); err != nil {
-					t.Fatal(err)
+				if err := w.Stop(w.ctx(), id, "deploy 4"); err != nil {
+					w.t.Fatal(err)
 				}
 				time.Sleep(at)
 				w.kill()
 				w.agent()
 				settle()
 				if v := w.find(id); !v.Drained || v.State != backstay.Draining && v.State != backstay.Stopping && v.State != backstay.Stopped {
-					t.Errorf("the next agent has it as %+v", v)
+					w.t.Errorf("the next agent has it as %+v", v)
 				}
 				w.keeper.behave(id, func(p *program) { p.forever = false })
 				time.Sleep(10 * time.Minute)
 				w.gone(id)
 				if n := strings.Count(w.keeper.told(), "signal"); n != 1 {
-					t.Errorf("signalled %d times:\n%s", n, w.keeper.told())
+					w.t.Errorf("signalled %d times:\n%s", n, w.keeper.told())
 				}
 			})
 		})
@@ -225,50 +225,50 @@ func TestStopGoesOnInTheNextAgent(t *testing.T) {
 func TestDrainIsForcedAtItsBoundAndSaid(t *testing.T) {
 	s := service("readiness")
 	s.Stop.Drain, s.Stop.DrainLong = backstay.Duration(5*time.Second), backstay.Duration(20*time.Second)
-	in(t, map[string]Service{"shop": s}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": s}, func(w *world) {
 		w.registry.idleIn, w.registry.longIn = time.Hour, time.Hour
 		id := w.start("shop")
 		time.Sleep(time.Second)
-		if err := w.Stop(t.Context(), id, "scale"); err != nil {
-			t.Fatal(err)
+		if err := w.Stop(w.ctx(), id, "scale"); err != nil {
+			w.t.Fatal(err)
 		}
 		time.Sleep(19 * time.Second)
 		w.wants(id, backstay.Draining, true)
 		time.Sleep(2 * time.Second)
 		w.gone(id)
 		if got := w.events.of(backstay.DrainForced); len(got) != 2 {
-			t.Errorf("forced: %v", got)
+			w.t.Errorf("forced: %v", got)
 		}
 	})
 }
 
 func TestProxyThatNeverAcknowledgesDoesNotKeepAStop(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		w.registry.ackIn = time.Hour
 		id := w.start("shop")
 		time.Sleep(time.Second)
-		if err := w.Stop(t.Context(), id, "scale"); err != nil {
-			t.Fatal(err)
+		if err := w.Stop(w.ctx(), id, "scale"); err != nil {
+			w.t.Fatal(err)
 		}
 		time.Sleep(withdrawWithin - time.Millisecond)
 		w.wants(id, backstay.Draining, true)
 		time.Sleep(time.Second)
 		w.gone(id)
 		if got := w.events.of(backstay.DrainForced); len(got) != 1 {
-			t.Errorf("forced: %v", got)
+			w.t.Errorf("forced: %v", got)
 		}
 	})
 }
 
 func TestKeeperThatIsAwayBlocksNobody(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		id := w.start("shop")
 		time.Sleep(time.Minute)
 		back := w.keeper.away()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(w.ctx(), time.Second)
 		defer cancel()
 		if err := w.Stop(ctx, id, "scale"); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Stop without a keeper: %v", err)
+			w.t.Errorf("Stop without a keeper: %v", err)
 		}
 		w.wants(id, backstay.Stopping, true) // withdrawn and drained: that needs no keeper
 		time.Sleep(time.Minute)
@@ -279,16 +279,16 @@ func TestKeeperThatIsAwayBlocksNobody(t *testing.T) {
 }
 
 func TestKeeperThatRefusesIsAskedAgain(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		w.keeper.refuse = map[string]int{"start": 3, "ready": 2, "note": 5, "stop": 4, "remove": 6}
 		id := w.start("shop")
 		time.Sleep(10 * time.Second)
 		w.wants(id, backstay.Running, true)
 		if slot, _ := w.keeper.slot(id); !slot.Ready {
-			t.Error("the keeper was not told that it is ready")
+			w.t.Error("the keeper was not told that it is ready")
 		}
-		if err := w.Stop(t.Context(), id, "scale"); err != nil {
-			t.Fatal(err)
+		if err := w.Stop(w.ctx(), id, "scale"); err != nil {
+			w.t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
 		w.gone(id)
@@ -296,70 +296,70 @@ func TestKeeperThatRefusesIsAskedAgain(t *testing.T) {
 }
 
 func TestStartThatCannotBeResolvedLeavesNothing(t *testing.T) {
-	in(t, map[string]Service{"shop": service()}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service()}, func(w *world) {
 		w.resolver.err = errors.New("find user: there is no nobdy")
-		_, err := w.Start(t.Context(), w.releases["shop@1"])
+		_, err := w.Start(w.ctx(), w.releases["shop@1"])
 		if err == nil || !strings.Contains(err.Error(), "there is no nobdy") {
-			t.Errorf("err = %v", err)
+			w.t.Errorf("err = %v", err)
 		}
 		settle()
 		if got := w.Instances(); len(got) != 0 || len(w.keeper.slots) != 0 {
-			t.Errorf("left: %v, %v", got, w.keeper.slots)
+			w.t.Errorf("left: %v, %v", got, w.keeper.slots)
 		}
-		if _, err := w.Start(t.Context(), backstay.Release{Service: "none", Seq: 1}); problemCode(err) != "not_found" {
-			t.Errorf("start of a service that the file does not have: %v", err)
+		if _, err := w.Start(w.ctx(), backstay.Release{Service: "none", Seq: 1}); problemCode(err) != "not_found" {
+			w.t.Errorf("start of a service that the file does not have: %v", err)
 		}
 	})
 }
 
 func TestUnknownInstancesAreProblems(t *testing.T) {
-	in(t, map[string]Service{"shop": service()}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service()}, func(w *world) {
 		for verb, err := range map[string]error{
-			"stop": w.Stop(t.Context(), "shop-ffffff", "x"), "drain": w.Drain(t.Context(), "shop-ffffff", "x"),
-			"undrain": w.Undrain(t.Context(), "shop-ffffff"), "restart": w.Restart(t.Context(), "shop-ffffff", "x"),
-			"start": w.StartAgain(t.Context(), "shop-ffffff"),
+			"stop": w.Stop(w.ctx(), "shop-ffffff", "x"), "drain": w.Drain(w.ctx(), "shop-ffffff", "x"),
+			"undrain": w.Undrain(w.ctx(), "shop-ffffff"), "restart": w.Restart(w.ctx(), "shop-ffffff", "x"),
+			"start": w.StartAgain(w.ctx(), "shop-ffffff"),
 		} {
 			if problemCode(err) != "not_found" {
-				t.Errorf("%s: %v", verb, err)
+				w.t.Errorf("%s: %v", verb, err)
 			}
 		}
 	})
 }
 
 func TestPortsRestAndAreKept(t *testing.T) {
-	in(t, map[string]Service{"shop": service()}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service()}, func(w *world) {
 		a := w.start("shop")
 		port := w.find(a).Ports["http"]
 		if port < firstPort || port > lastPort {
-			t.Fatalf("port %d", port)
+			w.t.Fatalf("port %d", port)
 		}
 		w.kill()
 		w.agent()
 		settle()
 		if got := w.find(a).Ports["http"]; got != port {
-			t.Errorf("port %d became %d", port, got)
+			w.t.Errorf("port %d became %d", port, got)
 		}
-		if err := w.Stop(t.Context(), a, "x"); err != nil {
-			t.Fatal(err)
+		if err := w.Stop(w.ctx(), a, "x"); err != nil {
+			w.t.Fatal(err)
 		}
 		time.Sleep(time.Second)
 		w.gone(a)
 		w.ports.next = port
 		b := w.start("shop")
 		if got := w.find(b).Ports["http"]; got == port {
-			t.Errorf("port %d was given out again at once", port)
+			w.t.Errorf("port %d was given out again at once", port)
 		}
 		time.Sleep(portRest)
 		w.ports.next = port
 		c := w.start("shop")
 		if got := w.find(c).Ports["http"]; got != port {
-			t.Errorf("port %d is not given out again: %d", port, got)
+			w.t.Errorf("port %d is not given out again: %d", port, got)
 		}
 	})
 }
 
 func TestPolicyChangesInPlace(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		id := w.start("shop")
 		time.Sleep(time.Minute)
 		pid := w.find(id).PID
@@ -368,23 +368,23 @@ func TestPolicyChangesInPlace(t *testing.T) {
 		w.services = map[string]Service{"shop": s}
 		puts := strings.Count(w.keeper.told(), "put")
 		for range 3 {
-			if err := w.Apply(t.Context(), w.services); err != nil {
-				t.Fatal(err)
+			if err := w.Apply(w.ctx(), w.services); err != nil {
+				w.t.Fatal(err)
 			}
 			settle()
 		}
 		spec := w.keeper.slots[id].spec
 		if spec.GraceMS != 77_000 || !spec.LogDrop || spec.Argv[0] != "/bin/shop" {
-			t.Errorf("spec = %+v", spec)
+			w.t.Errorf("spec = %+v", spec)
 		}
 		if n := strings.Count(w.keeper.told(), "put") - puts; n != 1 {
-			t.Errorf("put %d times", n)
+			w.t.Errorf("put %d times", n)
 		}
 		w.kill()
 		w.agent()
 		time.Sleep(time.Second)
 		if n := strings.Count(w.keeper.told(), "put") - puts; n != 1 || w.find(id).PID != pid {
-			t.Errorf("the next agent put it again, or it restarted: %d puts", n)
+			w.t.Errorf("the next agent put it again, or it restarted: %d puts", n)
 		}
 	})
 }
@@ -392,11 +392,11 @@ func TestPolicyChangesInPlace(t *testing.T) {
 func TestDependantsStartAfterAndStopBefore(t *testing.T) {
 	web := service("readiness")
 	web.DependsOn = map[string]Condition{"db": Ready}
-	in(t, map[string]Service{"db": service("readiness"), "web": web}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"db": service("readiness"), "web": web}, func(w *world) {
 		a := w.start("web")
 		w.wants(a, backstay.Waiting, false)
 		if v := w.find(a); !slices.Equal(v.WaitsFor, []string{"db"}) {
-			t.Errorf("%+v", v)
+			w.t.Errorf("%+v", v)
 		}
 		w.kill()
 		w.agent() // what waits goes on waiting
@@ -404,68 +404,68 @@ func TestDependantsStartAfterAndStopBefore(t *testing.T) {
 		b := w.start("db")
 		time.Sleep(5 * time.Second)
 		w.wants(a, backstay.Running, true)
-		if err := w.StopAll(t.Context(), "down"); err != nil {
-			t.Fatal(err)
+		if err := w.StopAll(w.ctx(), "down"); err != nil {
+			w.t.Fatal(err)
 		}
 		w.gone(a)
 		w.gone(b)
-		wantOrder(t, w.keeper.told(), "remove "+a, "signal "+b, "remove "+b)
+		wantOrder(w.t, w.keeper.told(), "remove "+a, "signal "+b, "remove "+b)
 	})
 }
 
 func TestRestartKeepsIDAndPort(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		id := w.start("shop")
 		time.Sleep(time.Second)
 		before := w.find(id)
-		if err := w.Restart(t.Context(), id, "restart by root"); err != nil {
-			t.Fatal(err)
+		if err := w.Restart(w.ctx(), id, "restart by root"); err != nil {
+			w.t.Fatal(err)
 		}
 		time.Sleep(time.Second)
 		w.wants(id, backstay.Running, true)
 		if v := w.find(id); v.PID == before.PID || v.Ports["http"] != before.Ports["http"] || v.Starts != 2 {
-			t.Errorf("%+v", v)
+			w.t.Errorf("%+v", v)
 		}
 	})
 }
 
 func TestDrainOutlivesTheAgent(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		id := w.start("shop")
 		time.Sleep(time.Second)
-		if err := w.Drain(t.Context(), id, "root"); err != nil {
-			t.Fatal(err)
+		if err := w.Drain(w.ctx(), id, "root"); err != nil {
+			w.t.Fatal(err)
 		}
 		w.kill()
 		w.agent()
 		time.Sleep(time.Second)
 		w.wants(id, backstay.Running, true)
 		if v := w.find(id); !v.Drained || w.registry.ready() != nil {
-			t.Errorf("%+v, ready %v", v, w.registry.ready())
+			w.t.Errorf("%+v, ready %v", v, w.registry.ready())
 		}
-		if err := w.Undrain(t.Context(), id); err != nil {
-			t.Fatal(err)
+		if err := w.Undrain(w.ctx(), id); err != nil {
+			w.t.Fatal(err)
 		}
 		settle()
 		if got := w.registry.ready(); !slices.Equal(got, []string{id}) {
-			t.Errorf("ready: %v", got)
+			w.t.Errorf("ready: %v", got)
 		}
 	})
 }
 
 func TestRolesAreNotOurs(t *testing.T) {
-	in(t, map[string]Service{"shop": service()}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service()}, func(w *world) {
 		w.Resync([]keeperwire.Slot{{ID: "backstay-proxy", State: keeperwire.Running, PID: 7}})
 		w.Feed(keeperwire.Event{Kind: keeperwire.EvExited, ID: "backstay-proxy"})
 		settle()
 		if got := w.Instances(); len(got) != 0 {
-			t.Errorf("%+v", got)
+			w.t.Errorf("%+v", got)
 		}
 	})
 }
 
 func TestSlotThatTheKeeperLostIsStartedAnew(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		id := w.start("shop")
 		time.Sleep(time.Minute)
 		w.keeper.mu.Lock()
@@ -474,29 +474,25 @@ func TestSlotThatTheKeeperLostIsStartedAnew(t *testing.T) {
 		w.Resync(w.keeper.listen(w.Feed))
 		settle()
 		if v := w.find(id); v.Last == nil || v.Last.Known {
-			t.Errorf("its end is made up: %+v", v.Last)
+			w.t.Errorf("its end is made up: %+v", v.Last)
 		}
 		time.Sleep(time.Second)
 		w.wants(id, backstay.Running, true)
 		if v := w.find(id); v.Starts != 2 {
-			t.Errorf("starts = %d", v.Starts)
+			w.t.Errorf("starts = %d", v.Starts)
 		}
 	})
 }
 
 func TestRunCanBeCalledAgain(t *testing.T) {
-	in(t, map[string]Service{"shop": service("readiness")}, func(t *testing.T, w *world) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		w.registry.ackIn = 5 * time.Second
 		id := w.start("shop")
 		time.Sleep(time.Minute)
-		if err := w.Stop(t.Context(), id, "scale"); err != nil {
-			t.Fatal(err)
+		if err := w.Stop(w.ctx(), id, "scale"); err != nil {
+			w.t.Fatal(err)
 		}
-		w.stop()
-		<-w.done
-		ctx, cancel := context.WithCancel(context.Background())
-		w.stop = cancel
-		go func() { w.done <- w.Run(ctx, func() {}) }()
+		w.again()
 		time.Sleep(time.Minute)
 		w.gone(id)
 	})

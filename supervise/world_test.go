@@ -15,7 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	for name, value := range map[string]string{"rapid.checks": "40", "rapid.nofailfile": "true"} {
+	for name, value := range map[string]string{"rapid.checks": "25", "rapid.nofailfile": "true"} {
 		if err := flag.Set(name, value); err != nil { // the command line still wins
 			panic(err)
 		}
@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 // world is a keeper, proxies, and an agent that may die.
 type world struct {
 	t        testing.TB
+	ctx      func() context.Context // of the bubble
 	keeper   *fakeKeeper
 	registry *fakeRegistry
 	events   *events
@@ -41,9 +42,9 @@ type world struct {
 }
 
 // newWorld is made inside a bubble, and ended there.
-func newWorld(t testing.TB, services map[string]Service) *world {
+func newWorld(tb testing.TB, services map[string]Service) *world {
 	w := &world{
-		t: t, keeper: newFakeKeeper(t), registry: newFakeRegistry(), events: &events{}, resolver: &fakeResolver{},
+		t: tb, ctx: tb.Context, keeper: newFakeKeeper(tb), registry: newFakeRegistry(), events: &events{}, resolver: &fakeResolver{},
 		services: services, releases: map[string]backstay.Release{}, lines: map[string][]string{},
 	}
 	for name := range services {
@@ -81,6 +82,17 @@ func (w *world) kill() {
 	if err := <-w.done; err != nil {
 		w.t.Errorf("Run: %v", err)
 	}
+}
+
+// again ends Run and calls it anew.
+func (w *world) again() {
+	w.stop()
+	if err := <-w.done; err != nil {
+		w.t.Errorf("Run: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.stop = cancel
+	go func() { w.done <- w.Run(ctx, func() {}) }()
 }
 
 // end ends all, so that nothing outlives the test.
@@ -155,18 +167,17 @@ func service(probes ...string) Service {
 }
 
 // in runs f in a bubble with a world of services.
-func in(t *testing.T, services map[string]Service, f func(t *testing.T, w *world)) {
+func in(t *testing.T, services map[string]Service, f func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, services)
 		defer w.end()
-		f(t, w)
+		f(w)
 	})
 }
 
 func problemCode(err error) string {
-	var p *backstay.Problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*backstay.Problem](err); ok {
 		return p.Code
 	}
 	return ""
