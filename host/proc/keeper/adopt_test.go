@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -306,4 +307,39 @@ func TestBootFileStartsTheAgent(t *testing.T) {
 	if got := c.list()[keeperwire.AgentID]; got.PID != before.PID {
 		t.Errorf("%+v", got)
 	}
+}
+
+// TestExitWhileNoKeeperLived needs somebody above the keeper whose orphans stay
+// zombies for a moment, as the front's and the agent's do: then their codes are
+// there for the next keeper.
+func TestExitWhileNoKeeperLived(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = os.Mkdir(n.dir, 0o700)
+	front := exec.Command(self, binary, n.dir)
+	front.Env = append(os.Environ(), "BACKSTAY_TEST_CHILD=front")
+	if err := front.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = front.Process.Kill(); _ = front.Wait() })
+	c := n.dial()
+	welcome := c.do(keeperwire.Msg{Kind: keeperwire.Hello, Version: keeperwire.Version}).Welcome
+	if err := syscall.Mkfifo(n.logs+"/go", 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before := c.up(n.spec("x", "cat "+n.logs+"/go; exit 33"))
+	_ = syscall.Kill(int(welcome.PID), syscall.SIGKILL)
+	if err := os.WriteFile(n.logs+"/go", []byte("go\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	c = n.dial()
+	c.subscribe(0)
+	if e := c.event(kind(keeperwire.EvExited, "x")); !e.Exit.Known || e.Exit.Code != 33 || e.Exit.PID != before.PID {
+		t.Errorf("%+v", e.Exit)
+	}
+	c.do(keeperwire.Msg{Kind: keeperwire.Leave})
 }
