@@ -132,27 +132,36 @@ func load(path, kind string, v any) error {
 	if err != nil {
 		return err //nolint:wrapcheck // it names the file
 	}
-	var envelope struct {
-		Backstay string `json:"backstay"`
-		V        int    `json:"v"`
-	}
-	err = json.Unmarshal(text, &envelope)
+	err = decode(text, kind, v)
 	switch {
-	case err == nil && envelope.Backstay == kind && envelope.V > fileVersion:
-		return fmt.Errorf("read %s: version %d, this one reads up to %d: %w", path, envelope.V, fileVersion, errNewer)
-	case err == nil && (envelope.Backstay != kind || envelope.V < 1):
-		err = fmt.Errorf("it says %q, version %d", envelope.Backstay, envelope.V)
 	case err == nil:
-		err = json.Unmarshal(text, v)
-	}
-	if err == nil {
 		return nil
+	case errors.Is(err, errNewer):
+		return fmt.Errorf("read %s: %w", path, err)
 	}
 	aside := path + ".broken-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	if e := os.Rename(path, aside); e != nil {
 		aside = path
 	}
 	return fmt.Errorf("read %s: %w, %w: %s", path, err, errBroken, aside)
+}
+
+// decode reads text into v, whose envelope must be kind.
+func decode(text []byte, kind string, v any) error {
+	var envelope struct {
+		Backstay string `json:"backstay"`
+		V        int    `json:"v"`
+	}
+	if err := json.Unmarshal(text, &envelope); err != nil {
+		return err //nolint:wrapcheck // the caller names the file
+	}
+	switch {
+	case envelope.Backstay != kind || envelope.V < 1:
+		return fmt.Errorf("it says %q, version %d", envelope.Backstay, envelope.V)
+	case envelope.V > fileVersion:
+		return fmt.Errorf("version %d, this one reads up to %d: %w", envelope.V, fileVersion, errNewer)
+	}
+	return json.Unmarshal(text, v) //nolint:wrapcheck // the caller names the file
 }
 
 // save writes v at path, with its directory.
