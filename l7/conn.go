@@ -106,7 +106,7 @@ func newConn(p *Proxy, t *table, bind string, nc net.Conn) *conn {
 		addr: addrOf(nc.RemoteAddr()), proto: "http", small: getBuffer(smallBuffers),
 	}
 	c.in, c.by, c.q.fields = *c.small, peerOf(c.addr), (*fields)(&c.req)
-	c.fwd = h1.Forward{Peer: c.addr.String(), Host: nc.LocalAddr().String()}
+	c.fwd = h1.Forward{Peer: c.addr.String(), Host: hostOf(nc.LocalAddr())}
 	return c
 }
 
@@ -117,6 +117,15 @@ func addrOf(a net.Addr) netip.Addr {
 		return tcp.AddrPort().Addr().Unmap().WithZone("")
 	}
 	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
+// hostOf is the Host of a request of HTTP/1.0 that has none: the address that
+// the client connected to. A path is none.
+func hostOf(a net.Addr) string {
+	if _, ok := a.(*net.TCPAddr); ok {
+		return a.String()
+	}
+	return "localhost"
 }
 
 // fields answers routes for the header of a request.
