@@ -32,7 +32,7 @@ func (b *Bus) follow(ctx context.Context, after uint64, to chan<- backstay.Event
 	for {
 		events, changed, err := b.after(ctx, after, replayStep)
 		if err != nil {
-			b.Log.Error("events not read", "after", after, "why", err.Error())
+			b.Log.ErrorContext(ctx, "events not read", "after", after, "why", err.Error())
 			return
 		}
 		for _, e := range b.gap(after, events) {

@@ -43,7 +43,7 @@ func collectFrom(ctx context.Context, path string) (map[string]*os.File, error) 
 	}
 	found := map[string]*os.File{}
 	for len(found) < maxCollected {
-		name, f, err := message(c.(*net.UnixConn)) //nolint:errcheck // a unixpacket connection is one
+		name, f, err := message(c.(*net.UnixConn))
 		switch {
 		case err != nil && !errors.Is(err, io.EOF):
 			return found, stopped(ctx, err)

@@ -45,8 +45,7 @@ func listen(addr string) (net.Listener, error) {
 
 // short drops what Go's network errors repeat: the caller has said it.
 func short(err error) error {
-	var sys *os.SyscallError
-	if errors.As(err, &sys) {
+	if sys, ok := errors.AsType[*os.SyscallError](err); ok {
 		return sys.Err
 	}
 	return err

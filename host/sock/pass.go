@@ -53,20 +53,19 @@ func pass(ctx context.Context, path, name string, f *os.File) error {
 		return short(err)
 	}
 	defer closeWith(ctx, c)()
-	u := c.(*net.UnixConn) //nolint:errcheck // a unixpacket connection is one
+	u := c.(*net.UnixConn)
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
 	// Not f.Fd(): it would make the file blocking, for everyone who shares it.
 	e := raw.Control(func(fd uintptr) { _, _, err = u.WriteMsgUnix([]byte(name), unix.UnixRights(int(fd)), nil) })
-	if err = errors.Join(err, e); err != nil {
-		return stopped(ctx, err)
+	answer, n := make([]byte, maxName), 0
+	if err = errors.Join(err, e); err == nil {
+		n, err = u.Read(answer)
 	}
-	answer := make([]byte, maxName)
-	n, err := u.Read(answer)
 	switch {
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET):
 		return errors.New("it closed the connection and said nothing")
 	case err != nil:
 		return stopped(ctx, err)
@@ -90,7 +89,7 @@ func Receive(ctx context.Context, l *net.UnixListener, take func(name string, f 
 		if err != nil {
 			return stopped(ctx, err)
 		}
-		serve(ctx, c.(*net.UnixConn), take, give) //nolint:errcheck // a unixpacket connection is one
+		serve(ctx, c.(*net.UnixConn), take, give)
 	}
 }
 

@@ -194,7 +194,7 @@ func TestPeerIsKnownAndGuarded(t *testing.T) {
 	if len(asked) != 2 || asked[0] != want || asked[1] != want {
 		t.Errorf("asked about %+v", asked)
 	}
-	if _, err := first.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := first.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("the refused one reads %v", err)
 	}
 	_, err = c.Write([]byte("x"))
@@ -309,5 +309,90 @@ func TestCollectReturnsCopiesOfAllThatIsHeld(t *testing.T) {
 func TestCollectFromNobodyIsAnError(t *testing.T) {
 	if got, err := Collect(t.Context(), filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Errorf("collected %v", got)
+	}
+}
+
+// Whoever serves files hands out copies of all, and of none to a stranger's
+// half: what does not end well is nothing.
+func TestCollectGivesAllOrNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "files")
+	if _, err := Collect(t.Context(), path); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("nobody: %v", err)
+	}
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	must(t, err)
+	defer func() { _ = l.Close() }()
+	r, w, err := os.Pipe()
+	must(t, err)
+	go func() { // sends one file and dies
+		c, err := l.AcceptUnix()
+		if err != nil {
+			return
+		}
+		_, _ = c.Read(make([]byte, 100))
+		_, _, _ = c.WriteMsgUnix([]byte("one"), unix.UnixRights(int(w.Fd())), nil)
+		_, _ = w.Close(), c.Close()
+	}()
+	files, err := Collect(t.Context(), path)
+	if err == nil || !strings.Contains(err.Error(), "ended in the middle") || len(files) > 0 {
+		t.Errorf("half: %v, %v", files, err)
+	}
+	if _, err := r.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the file stays open: %v", err)
+	}
+}
+
+func TestCollectedFilesAreCopies(t *testing.T) {
+	f, err := ListenPass(filepath.Join(t.TempDir(), "files"))
+	must(t, err)
+	l, err := Listener(f)
+	must(t, err)
+	given := map[string]*os.File{}
+	r, w, err := os.Pipe()
+	must(t, err)
+	given["a"], given["b=%3A80"] = w, w
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- Receive(ctx, l.(*net.UnixListener), func(_ string, f *os.File) error { return f.Close() }, func() map[string]*os.File { return given })
+	}()
+	path := l.Addr().String()
+	files, err := Collect(t.Context(), path)
+	must(t, err)
+	if len(files) != 2 || files["a"] == nil || files["b=%3A80"] == nil {
+		t.Fatalf("%v", files)
+	}
+	must(t, w.Close())
+	for name, f := range files {
+		_, err := io.WriteString(f, name)
+		must(t, err)
+		must(t, f.Close())
+	}
+	text, err := io.ReadAll(r)
+	if err != nil || len(text) != len("a")+len("b=%3A80") {
+		t.Errorf("%q, %v", text, err)
+	}
+	cancel()
+	<-done
+	_ = f.Close()
+}
+
+func TestQuietSeesBytesAndTheEnd(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	defer func() { _ = unix.Close(fds[0]) }()
+	if !Quiet(uintptr(fds[0])) {
+		t.Error("not quiet, and nothing came")
+	}
+	_, err = unix.Write(fds[1], []byte("x"))
+	must(t, err)
+	if Quiet(uintptr(fds[0])) || Quiet(uintptr(fds[0])) {
+		t.Error("quiet with a byte, or the look took it")
+	}
+	_, err = unix.Read(fds[0], make([]byte, 1))
+	must(t, err)
+	must(t, unix.Close(fds[1]))
+	if Quiet(uintptr(fds[0])) {
+		t.Error("quiet at the end")
 	}
 }

@@ -8,8 +8,8 @@ func Quiet(fd uintptr) bool {
 	var one [1]byte
 	for {
 		_, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		if err != unix.EINTR { //nolint:errorlint // an errno as it comes
-			return err == unix.EAGAIN //nolint:errorlint // an errno as it comes
+		if err != unix.EINTR {
+			return err == unix.EAGAIN
 		}
 	}
 }

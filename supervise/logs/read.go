@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/backstay/backstay/internal/keeperwire"
@@ -38,7 +39,7 @@ func Read(ctx context.Context, o Options, line func(Line) error) error {
 		return err
 	}
 	if !o.Follow {
-		return r.renderer.flush()
+		return r.flush()
 	}
 	return r.follow(ctx)
 }
@@ -126,8 +127,8 @@ func (r *reader) walk(first int, start int64, ends []int64) error {
 // beginning returns where to begin so that the tail is surely there.
 func (r *reader) beginning(ends []int64) (first int, start int64) {
 	want := max(r.Tail, 0) + torn
-	for i := len(r.files) - 1; i >= 0; i-- {
-		start, found := r.files[i].lastLines(want, ends[i])
+	for i, f := range slices.Backward(r.files) {
+		start, found := f.lastLines(want, ends[i])
 		if found >= want {
 			return i, start
 		}

@@ -141,9 +141,8 @@ func TestNoexecMountMeansMemory(t *testing.T) {
 // says so.
 func TestPathIsAProgramOrAnExplanation(t *testing.T) {
 	path, err := Path(t.TempDir())
-	var p *backstay.Problem
 	if err != nil {
-		if !errors.As(err, &p) {
+		if _, ok := errors.AsType[*backstay.Problem](err); !ok {
 			t.Error(err)
 		}
 		return
