@@ -81,6 +81,14 @@ func (a *agent) work(d *desired) {
 	}
 }
 
+// brought says who wanted the releases that are new with d, and why.
+func (d *desired) brought(by, why string) {
+	for name, w := range d.wants {
+		w.Release.By, w.Release.Why = by, why
+		d.wants[name] = w
+	}
+}
+
 // refusalOf returns every mistake of a file.
 func refusalOf(err error) error {
 	var e *config.Error
@@ -304,6 +312,7 @@ func (a *agent) bootWith(ctx context.Context, k kept, text []byte, source string
 		return err
 	}
 	d.source, d.kept.By = source, k.By
+	d.brought(k.By, "boot")
 	defer func() {
 		if source == "file" && a.now.Load() == d {
 			a.refused.Store(nil)
@@ -404,6 +413,7 @@ func (a *agent) take(ctx context.Context, ask api.ConfigAsk) (api.Applied, error
 		return api.Applied{}, err
 	}
 	a.work(d) // once more: nothing is down now
+	d.brought(ask.By.Name, "apply")
 	if err := a.accept(ctx, d); err != nil {
 		a.refuse(ask.Name, err)
 		return api.Applied{}, err

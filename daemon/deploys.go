@@ -36,7 +36,7 @@ func (a *agent) Deploy(ctx context.Context, service string, ask api.DeployAsk, b
 		a.now.Store(now)
 		return api.Deploy{}, errors.Join(err, a.overrides.restore(service, before), a.deploy.Apply(ctx, now.wants))
 	}
-	return deployOf(got), nil
+	return a.deployOf(got), nil
 }
 
 // deployWanted has the release deployed that the file and the overrides ask for.
@@ -83,7 +83,7 @@ func (a *agent) onDeploy(service string, do func() (deploy.Deploy, error)) (api.
 	if err != nil {
 		return api.Deploy{}, err
 	}
-	return deployOf(d), nil
+	return a.deployOf(d), nil
 }
 
 // Releases implements [api.Viewer].
@@ -122,7 +122,7 @@ func (a *agent) History(_ context.Context, service string) ([]api.Deploy, error)
 	}
 	out := make([]api.Deploy, 0, len(all))
 	for _, d := range all {
-		out = append(out, deployOf(d))
+		out = append(out, a.deployOf(d))
 	}
 	return out, nil
 }
@@ -134,7 +134,7 @@ func (a *agent) Watch(ctx context.Context, service, id string, after int, line f
 		return err //nolint:wrapcheck // it is a Problem
 	}
 	for p := range lines {
-		d := deployOf(p.Deploy)
+		d := a.deployOf(p.Deploy)
 		if err := line(api.Progress{N: p.N, At: p.At, Text: p.Text, State: string(p.Deploy.State), Final: p.Final, Deploy: &d}); err != nil {
 			return err
 		}
@@ -147,14 +147,14 @@ func (a *agent) runningDeploys() (out []api.Deploy) {
 	d := a.now.Load()
 	for _, name := range sortedKeys(d.file.Services) {
 		if now, ok := a.deploy.Status(name); ok && !now.State.Ended() {
-			out = append(out, deployOf(now))
+			out = append(out, a.deployOf(now))
 		}
 	}
 	return out
 }
 
 // deployOf is d as the API shows it.
-func deployOf(d deploy.Deploy) api.Deploy {
+func (a *agent) deployOf(d deploy.Deploy) api.Deploy {
 	out := api.Deploy{
 		ID: d.ID, Service: d.Service, To: backstay.ReleaseID(d.Service, d.To), Strategy: d.Strategy,
 		State: api.DeployState(d.State), Since: d.Since, Step: d.Waits, Reason: d.Reason, LastLog: d.LastLog,
@@ -163,6 +163,9 @@ func deployOf(d deploy.Deploy) api.Deploy {
 	}
 	if d.From > 0 {
 		out.From = backstay.ReleaseID(d.Service, d.From)
+	}
+	if rel, ok := a.deploy.Release(out.To); ok {
+		out.Version = rel.Version
 	}
 	return out
 }

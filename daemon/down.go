@@ -117,10 +117,7 @@ func (a *agent) againHeld(ctx context.Context, ask deploy.Ask) error {
 	next := *d
 	next.late = map[string]error{}
 	a.work(&next)
-	for name, w := range next.wants {
-		w.Release.By, w.Release.Why = ask.By, ask.Why
-		next.wants[name] = w
-	}
+	next.brought(ask.By, ask.Why)
 	for _, err := range sortedErrors(&next, nil) {
 		a.log.Warn("release not made, what is wanted stays", "why", err.Error())
 	}

@@ -151,7 +151,7 @@ func (a *agent) Restart(ctx context.Context, ref backstay.Ref, by api.Actor) (ap
 	if err != nil {
 		return api.Done{}, err //nolint:wrapcheck // it is a Problem
 	}
-	deploy := deployOf(d)
+	deploy := a.deployOf(d)
 	return api.Done{Ref: ref, Changed: true, Text: name + " is replaced by new instances of " + deploy.To, Deploy: &deploy}, nil
 }
 

@@ -122,7 +122,7 @@ func (v *view) services() []api.Service {
 func (v *view) service(name string) api.Service {
 	s := api.Service{Name: name, Instances: []api.Instance{}}
 	if d, ok := v.deploy.Status(name); ok {
-		deploy := deployOf(d)
+		deploy := v.deployOf(d)
 		s.Deploy = &deploy
 	}
 	if rel, ok := v.agent.deploy.Current(name); ok {
