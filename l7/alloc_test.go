@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -11,15 +12,26 @@ import (
 	"github.com/backstay/backstay/l7/h1"
 )
 
-// pipe is a connection that gives the same request for ever and swallows answers.
+// pipe is a client that sends the same request for ever and swallows answers,
+// or a server that gives the same answer to whatever is written.
 type pipe struct {
 	net.Conn
 
-	text []byte
+	text   []byte
+	server bool
+	asked  bool
 }
 
-func (p *pipe) Read(b []byte) (int, error)       { return copy(b, p.text), nil }
-func (p *pipe) Write(b []byte) (int, error)      { return len(b), nil }
+func (p *pipe) Read(b []byte) (int, error) {
+	if p.server && !p.asked {
+		return 0, os.ErrDeadlineExceeded
+	}
+	p.asked = false
+	return copy(b, p.text), nil
+}
+
+func (p *pipe) Write(b []byte) (int, error) { p.asked = true; return len(b), nil }
+
 func (p *pipe) Close() error                     { return nil }
 func (p *pipe) SetReadDeadline(time.Time) error  { return nil }
 func (p *pipe) SetWriteDeadline(time.Time) error { return nil }
@@ -57,7 +69,7 @@ func newHot(tb testing.TB) (*Proxy, *conn) {
 	t := p.table.Load()
 	for _, m := range t.binds["b"].targets[targetKey{"shop", ""}].list {
 		answer := []byte("HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello")
-		m.idle.put(&upstream{timed: timed{Conn: &pipe{text: answer}, base: p.base}, used: true}, m.server, 64)
+		m.idle.put(&upstream{timed: timed{Conn: &pipe{text: answer, server: true}, base: p.base}, used: true}, m.server, 64)
 	}
 	return p, newConn(p, t, "b", &pipe{text: request})
 }

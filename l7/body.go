@@ -52,6 +52,7 @@ type bodyReader struct {
 	total   int64       // bytes of payload so far
 	limit   int64       // of total; 0 is none
 	stop    atomic.Bool // set by another goroutine, before it interrupts the read
+	drained atomic.Bool // all has been read, and what is left of it is being sent
 }
 
 // begin makes b ready for a body whose first bytes may be in pending.
@@ -60,6 +61,7 @@ func (b *bodyReader) begin(from *timed, stall time.Duration, body h1.Body, pendi
 	b.chunks, b.pending, b.buf, b.total = h1.ChunkReader{}, pending, buf, 0
 	b.ended = body.Kind == h1.None || body.Kind == h1.Length && body.Length == 0
 	b.stop.Store(false)
+	b.drained.Store(false)
 }
 
 // next returns more payload, valid until the next call, and io.EOF at the end.
@@ -156,6 +158,9 @@ type bodyWriter struct {
 func (w *bodyWriter) copyFrom(r *bodyReader) (readErr, writeErr error) {
 	for {
 		data, err := r.more()
+		if r.ended {
+			r.drained.Store(true)
+		}
 		switch {
 		case err != nil:
 			return err, w.flush()

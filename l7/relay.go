@@ -28,6 +28,7 @@ func (c *conn) relay() bool {
 		return false
 	}
 	if readErr != nil {
+		c.p.refused.answers.count(readErr)
 		return c.breakOff()
 	}
 	return c.finishAnswer(&r, keep)
@@ -43,12 +44,24 @@ func (ex *exchange) dated(out []byte) []byte {
 	return append(append(out, httpDate(time.Now())...), "\r\n\r\n"...)
 }
 
+// lastPiece is how long an answer waits for the last piece of the request's body
+// to be out: a server that has it may answer before the sender has looked up.
+const lastPiece = 10 * time.Millisecond
+
 // streamed reports whether all of the request's body has been sent, so that the
 // answer does not come before its end.
 func (c *conn) streamed() bool {
 	s := &c.ex.stream
-	if !s.on {
-		return true
+	if !s.on || s.done == nil {
+		return !s.on
+	}
+	if c.body.drained.Load() {
+		wait := time.NewTimer(lastPiece)
+		defer wait.Stop()
+		select {
+		case <-s.done:
+		case <-wait.C:
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

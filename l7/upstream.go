@@ -14,6 +14,14 @@ type upstream struct {
 
 	used      bool // has carried a request before
 	idleSince int64
+
+	// How to look for what has come, made once so that a look allocates nothing.
+	file interface {
+		Control(look func(fd uintptr)) error
+	}
+	look func(fd uintptr)
+	calm bool // what look has found
+	one  [1]byte
 }
 
 // Bounds of idle connections to servers.
@@ -32,7 +40,15 @@ func (p *Proxy) dial(addr string, within time.Duration) (*upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &upstream{timed: timed{Conn: c, base: p.base}}, nil
+	u := &upstream{timed: timed{Conn: c, base: p.base}}
+	tcp, ok := c.(*net.TCPConn)
+	if !ok || p.opt.Quiet == nil {
+		return u, nil
+	}
+	if file, err := tcp.SyscallConn(); err == nil {
+		u.file, u.look = file, func(fd uintptr) { u.calm = p.opt.Quiet(fd) }
+	}
+	return u, nil
 }
 
 func (u *upstream) close() { _ = u.Conn.Close() }
@@ -47,7 +63,7 @@ func (p *Proxy) upstreamTo(m *member, fresh bool, within time.Duration) (*upstre
 		if u == nil {
 			break
 		}
-		if p.quiet(u) {
+		if u.quiet() {
 			return u, nil
 		}
 		u.close()
@@ -57,26 +73,15 @@ func (p *Proxy) upstreamTo(m *member, fresh bool, within time.Duration) (*upstre
 
 // quiet reports whether nothing has come on a connection that should carry
 // nothing: neither an end nor a byte.
-func (p *Proxy) quiet(u *upstream) bool {
-	tcp, ok := u.Conn.(*net.TCPConn)
-	if p.opt.Quiet != nil && ok {
-		return p.quietByHost(tcp)
+func (u *upstream) quiet() bool {
+	if u.file != nil {
+		u.calm = false
+		return u.file.Control(u.look) == nil && u.calm
 	}
 	_ = u.SetReadDeadline(time.Now().Add(glance))
 	u.rd = 0
-	var one [1]byte
-	n, err := u.Read(one[:])
+	n, err := u.Read(u.one[:])
 	return n == 0 && isTimeout(err)
-}
-
-func (p *Proxy) quietByHost(tcp *net.TCPConn) bool {
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return false
-	}
-	quiet := false
-	err = raw.Control(func(fd uintptr) { quiet = p.opt.Quiet(fd) })
-	return err == nil && quiet
 }
 
 // keep puts u where the next request to m finds it, or closes it.
