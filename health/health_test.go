@@ -146,10 +146,10 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func checkLine(t testing.TB, s string) {
-	t.Helper()
+func checkLine(tb testing.TB, s string) {
+	tb.Helper()
 	if len(s) > health.MaxOutput || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
-		t.Errorf("%d bytes, or not one clean line: %q", len(s), s)
+		tb.Errorf("%d bytes, or not one clean line: %q", len(s), s)
 	}
 }
 

@@ -101,8 +101,8 @@ func (s *Supervisor) launch(id string, l *lane) {
 	s.spawn(func(ctx context.Context) {
 		defer cancel()
 		err := s.insist(this, id, e, ask, tries)
-		broken := err != nil && ctx.Err() != nil // by the end of Run: the next one makes it good
-		s.inbox.post(func(now time.Time) { s.asked(now, id, l, e, err, broken) })
+		broken := err != nil && ctx.Err() != nil                                  // by the end of Run: the next one makes it good
+		s.inbox.post(func(now time.Time) { s.asked(now, id, l, e, err, broken) }) //nolint:contextcheck // it hangs on Run's
 	})
 }
 

@@ -60,7 +60,7 @@ func New(opt Options) *Supervisor {
 func (s *Supervisor) Run(ctx context.Context, ready func()) error {
 	s.ctx = ctx
 	defer s.begun.Wait()
-	s.resume()
+	s.resume() //nolint:contextcheck // it is s.ctx
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {

@@ -43,6 +43,7 @@ type world struct {
 
 // newWorld is made inside a bubble, and ended there.
 func newWorld(tb testing.TB, services map[string]Service) *world {
+	tb.Helper()
 	w := &world{
 		t: tb, ctx: tb.Context, keeper: newFakeKeeper(tb), registry: newFakeRegistry(), events: &events{}, resolver: &fakeResolver{},
 		services: services, releases: map[string]backstay.Release{}, lines: map[string][]string{},
