@@ -16,7 +16,7 @@ const maxQueue = 1 << 16
 // never waits for the reader, who may be asking the keeper something.
 type subscription struct {
 	queue []keeperwire.Event
-	seq   uint64        // of the newest event that came
+	seq   uint64        // of the newest event that came; the first may have any: the keeper may have begun to count anew
 	more  chan struct{} // holds one token while queue is not empty
 }
 
@@ -24,10 +24,11 @@ var errSubscribed = errors.New("keeper: events are heard on this connection alre
 
 // Events returns what has happened since the event after, in order, and then
 // what happens. The channel is closed when ctx is done or the connection ends.
+// After a new start of the host the keeper counts anew, and begins with its oldest.
 // A client has one such stream. If its reader is much too slow, the newest events
 // make place for one of kind EvResync, which says: list again.
 func (c *Client) Events(ctx context.Context, after uint64) (<-chan keeperwire.Event, error) {
-	s := &subscription{seq: after, more: make(chan struct{}, 1)}
+	s := &subscription{more: make(chan struct{}, 1)}
 	c.mu.Lock()
 	taken := c.sub != nil
 	if !taken {

@@ -91,7 +91,6 @@ func TestEventsOutOfOrderEndTheConnection(t *testing.T) {
 	for name, msgs := range map[string][]keeperwire.Msg{
 		"twice":    {event(6), event(6)},
 		"backward": {event(7), event(6)},
-		"old":      {event(5)},
 		"empty":    {{Kind: keeperwire.EventMsg}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,6 +108,19 @@ func TestEventsOutOfOrderEndTheConnection(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// A keeper that does not know the number counts anew: the host was started.
+func TestFirstEventMayHaveAnyNumber(t *testing.T) {
+	c := meet(t, func(p peer) {
+		p.answer(keeperwire.Msg{Kind: keeperwire.OK})
+		p.send(event(1))
+	})
+	events, err := c.Events(t.Context(), 1000)
+	must(t, err)
+	if ev := <-events; ev.Seq != 1 {
+		t.Errorf("%+v", ev)
 	}
 }
 
