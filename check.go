@@ -89,10 +89,12 @@ func (m *Mistakes) Argv(key string, argv []string) {
 
 // Once adds a mistake for each of list that stands there before.
 func (m *Mistakes) Once(key string, list []string) {
+	seen := make(map[string]bool, len(list))
 	for i, s := range list {
-		if slices.Contains(list[:i], s) {
+		if seen[s] {
 			m.Say("twice_in_list", fmt.Sprintf("%s[%d]", key, i), "", "%q is in the list already", s)
 		}
+		seen[s] = true
 	}
 }
 

@@ -18,7 +18,8 @@ type check struct {
 	later    map[string]bool // of these, keys of a later version
 	said     map[string]bool // keys something is wrong with in any way
 	warnings []mistake
-	accounts map[string]account // that were asked for
+	accounts map[string]account       // that were asked for
+	held     map[backstay.Port]holder // fixed ports
 }
 
 func newCheck(env Env, f *File, d *decoder) *check {

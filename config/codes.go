@@ -64,7 +64,7 @@ var codes = map[string]string{
 	"empty_value":          "write one, or leave the key out",
 	"empty_list":           "",
 	"twice_in_list":        "take it out",
-	"too_many":             "split the service",
+	"too_many":             "split it",
 	"unknown_word":         "",
 	"not_absolute":         "",
 	"zero_byte":            "take it out: it would end the text",

@@ -92,9 +92,10 @@ func ParseIn(env Env, name string, text []byte) (*File, error) {
 	if root := d.read(text); root != nil {
 		d.at[""] = spot{key: root.at, value: root}
 		d.value(top, root, elem(&f))
-		c := newCheck(env, &f, &d)
-		c.all()
-		warnings = c.warnings
+		if c := newCheck(env, &f, &d); len(d.found) <= maxFound {
+			c.all()
+			warnings = c.warnings
+		}
 	}
 	if len(d.found) > 0 {
 		return nil, newError(name, text, d.found)

@@ -34,40 +34,43 @@ func (c *check) dependencies() {
 	c.cycles()
 }
 
-// cycles tells each ring of services that wait for each other once, at its first
-// by name.
+// cycles tells each ring of services that wait for each other, where it closes.
 func (c *check) cycles() {
+	w := walk{c: c, state: map[string]int{}}
 	for name := range inOrder(c.file.Services) {
-		path := c.wayBack(name, name, map[string]bool{})
-		if len(path) < 2 || slices.Min(path) != name {
-			continue
-		}
-		key := "services." + name + ".depends_on." + path[1]
-		c.say("waits_for_itself", key, "", "%s waits for itself: %s", name, strings.Join(append(path, name), " → "))
+		w.visit(name)
 	}
 }
 
-// wayBack returns the services from at to home by what each waits for; nil if
-// there is no way.
-func (c *check) wayBack(at, home string, seen map[string]bool) []string {
-	for other := range inOrder(c.file.Services[at].DependsOn) {
-		if other == home {
-			return []string{at}
-		}
-		if seen[other] {
-			continue
-		}
-		seen[other] = true
-		if rest := c.wayBack(other, home, seen); rest != nil {
-			return append([]string{at}, rest...)
-		}
-	}
-	return nil
+// walk goes along depends_on, into each service once.
+type walk struct {
+	c     *check
+	state map[string]int // 0 not seen, 1 on path, 2 done
+	path  []string
 }
+
+func (w *walk) visit(name string) {
+	if w.state[name] != 0 {
+		return
+	}
+	w.state[name] = 1
+	w.path = append(w.path, name)
+	for other := range inOrder(w.c.file.Services[name].DependsOn) {
+		if w.state[other] == 1 && other != name {
+			ring := append(slices.Clone(w.path[slices.Index(w.path, other):]), other)
+			w.c.say("waits_for_itself", "services."+name+".depends_on."+other, "", "%s waits for itself: %s", other, shorten(strings.Join(ring, " → "), 200))
+		}
+		w.visit(other)
+	}
+	w.path = w.path[:len(w.path)-1]
+	w.state[name] = 2
+}
+
+// holder is whose a fixed port is.
+type holder struct{ service, port string }
 
 // fixedPorts refuses a port that two instances would need at once.
 func (c *check) fixedPorts() {
-	type holder struct{ service, port string }
 	held := map[backstay.Port]holder{}
 	for name, s := range inOrder(c.file.Services) {
 		for port, wish := range inOrder(s.Ports) {
@@ -89,6 +92,7 @@ func (c *check) fixedPorts() {
 			c.useless(name, "max_surge", "max_unavailable")
 		}
 	}
+	c.held = held
 }
 
 // useless refuses keys of deploy that recreate has no use for.
@@ -146,14 +150,15 @@ func (c *check) binds() {
 		l7.Bind
 		frontend, text string
 	}
+	const most = 1000 // listening sockets; each is compared with each
 	var before []bound
 	encrypted := false
 	for name, f := range inOrder(c.file.Frontends) {
 		encrypted = encrypted || f.TLS != nil
 		for i, text := range f.Bind {
 			b, err := l7.ParseBind(text)
-			if err != nil || slices.Contains(f.Bind[:i], text) {
-				continue // told by the room
+			if err != nil || slices.Contains(f.Bind[:min(i, most)], text) || len(before) > most {
+				continue // told by the room, or below
 			}
 			key := fmt.Sprintf("frontends.%s.bind[%d]", name, i)
 			if j := slices.IndexFunc(before, func(o bound) bool { return o.Overlaps(b) }); j >= 0 {
@@ -162,6 +167,9 @@ func (c *check) binds() {
 			c.bindAndPorts(key, text, b)
 			before = append(before, bound{b, name, text})
 		}
+	}
+	if len(before) > most {
+		c.say("too_many", "frontends", "", "bind more than %d addresses", most)
 	}
 	for name, f := range inOrder(c.file.Frontends) {
 		if f.Redirect == "https" && !encrypted {
@@ -176,11 +184,7 @@ func (c *check) bindAndPorts(key, text string, b l7.Bind) {
 	if b.Unix != "" || b.Addr.IsValid() && !b.Addr.IsUnspecified() && !b.Addr.IsLoopback() {
 		return
 	}
-	for name, s := range inOrder(c.file.Services) {
-		for port, wish := range inOrder(s.Ports) {
-			if wish.Number == b.Port && !wish.UDP {
-				c.say("port_clash", key, "", "%s: port %d is %s of service %s", text, b.Port, port, name)
-			}
-		}
+	if h, taken := c.held[backstay.Port{Number: b.Port}]; taken {
+		c.say("port_clash", key, "", "%s: port %d is %s of service %s", text, b.Port, h.port, h.service)
 	}
 }

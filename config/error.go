@@ -22,8 +22,13 @@ type Found struct {
 // Error is every mistake in a file, in the order of its lines.
 type Error struct {
 	File  string
-	Found []Found
+	Found []Found // at most the first 500
+	More  int     // that are not among them
 }
+
+// maxFound is how many mistakes are told. Who has made more has given a file
+// that is something else.
+const maxFound = 500
 
 // maxSource is how much of a long line is shown, in characters.
 const maxSource = 200
@@ -33,8 +38,8 @@ func newError(name string, text []byte, found []mistake) *Error {
 		return cmp.Or(cmp.Compare(a.line, b.line), cmp.Compare(a.column, b.column))
 	})
 	lines := strings.Split(normal(text), "\n")
-	e := &Error{File: name}
-	for _, m := range found {
+	e := &Error{File: name, More: max(len(found)-maxFound, 0)}
+	for _, m := range found[:min(len(found), maxFound)] {
 		f := Found{Mistake: m.Mistake, Line: m.line, Column: m.column, Hint: m.hint}
 		if f.Hint == "" && m.Try != "" {
 			f.Hint = "try " + m.Try
@@ -54,6 +59,9 @@ func (e *Error) Error() string {
 	for _, f := range e.Found {
 		b.WriteString(e.where(f) + ": " + clean(f.words()) + "\n")
 		b.WriteString(f.caret())
+	}
+	if e.More > 0 {
+		fmt.Fprintf(&b, "%s: and %d more\n", e.File, e.More)
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }

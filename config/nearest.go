@@ -9,7 +9,11 @@ import (
 // nearest returns the known word that looks most like name, or "" if all look
 // different.
 func nearest[V any](name string, known map[string]V) string {
+	const most = 500 // words that are compared
 	best, at := "", min(len(name)/2+1, 4)
+	if len(known) > most {
+		return ""
+	}
 	for _, k := range slices.Sorted(maps.Keys(known)) {
 		if d := distance(name, k); d < at {
 			best, at = k, d

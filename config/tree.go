@@ -45,10 +45,15 @@ func (k kind) String() string {
 }
 
 // Bounds of one file. They are far above what people write, and low enough that
-// no file costs more than a second.
+// no file costs more than a second or two: the parser's work grows with the
+// square of the keys in one mapping.
 const (
-	maxDepth  = 64      // values inside values; the language needs 9
-	maxValues = 100_000 // aliases counted as often as they are used
+	maxDepth   = 64      // values inside values; the language needs 9
+	maxValues  = 100_000 // aliases counted as often as they are used
+	maxKeys    = 40_000  // two thousand services
+	maxMapping = 2_000   // keys of one mapping
+	maxTokens  = 200_000 // words and marks: five characters each in the largest file
+	maxAliases = 10_000
 )
 
 // tree makes nodes of a YAML tree and stops at the first mistake in it.
@@ -65,7 +70,7 @@ func parse(text string) (root *node, err error) {
 		}
 	}()
 	tokens := lexer.Tokenize(text)
-	if err := tooDeep(tokens); err != nil {
+	if err := bounded(tokens); err != nil {
 		return nil, err
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // the decoder finds those
@@ -122,27 +127,91 @@ func syntax(err error) *wrong {
 	return w
 }
 
-// tooDeep refuses what would make a recursive parser run for long: brackets in
-// brackets, and many dashes or question marks in one line.
-func tooDeep(tokens token.Tokens) error {
-	open, row, line := 0, 0, 0
+// bounded refuses what would make a recursive parser run for long: brackets in
+// brackets, many dashes or colons in one line, many keys.
+func bounded(tokens token.Tokens) error {
+	var m measure
 	for _, t := range tokens {
-		if t.Position.Line != line {
-			row, line = 0, t.Position.Line
-		}
-		switch t.Type { //nolint:exhaustive // only those that nest
-		case token.SequenceStartType, token.MappingStartType:
-			open++
-		case token.SequenceEndType, token.MappingEndType:
-			open--
-		case token.SequenceEntryType, token.MappingKeyType, token.AnchorType, token.TagType:
-			row++
-		}
-		if row > maxDepth && open == 0 || open > maxDepth || t.Position.IndentNum > 2*maxDepth*8 {
-			return &wrong{place: placeOf(t), code: "too_deep", what: fmt.Sprintf("deeper than %d levels", maxDepth)}
+		if what := m.take(t); what != "" {
+			code := "too_many_values"
+			if strings.HasPrefix(what, "deeper") {
+				code = "too_deep"
+			}
+			return &wrong{place: placeOf(t), code: code, what: what}
 		}
 	}
 	return nil
+}
+
+// measure is how large a file is, up to some token.
+type measure struct {
+	line, row int // words and marks in the present line, outside brackets
+	open      int // brackets
+	keys      int
+	tokens    int
+	aliases   int
+	blocks    []block // mappings around the present line, outermost first
+}
+
+// block is a mapping without brackets: where its keys begin, and how many.
+type block struct{ column, keys int }
+
+// take returns which bound t is past, or "".
+func (m *measure) take(t *token.Token) string {
+	if t.Position.Line != m.line {
+		m.line, m.row = t.Position.Line, 0
+	}
+	m.tokens++
+	if m.open == 0 {
+		m.row++
+	}
+	switch t.Type { //nolint:exhaustive // only those that nest
+	case token.SequenceStartType, token.MappingStartType:
+		m.open++
+	case token.SequenceEndType, token.MappingEndType:
+		m.open--
+	case token.AliasType:
+		m.aliases++
+	case token.MappingKeyType, token.MappingValueType:
+		m.key(t)
+	}
+	return m.past(t)
+}
+
+// past returns the bound that the file is past at t, or "".
+func (m *measure) past(t *token.Token) string {
+	switch {
+	case m.row > 2*maxDepth, m.open > maxDepth, t.Position.IndentNum > 2*maxDepth*8:
+		return fmt.Sprintf("deeper than %d levels", maxDepth)
+	case m.tokens > maxTokens:
+		return fmt.Sprintf("more than %d words", maxTokens)
+	case m.aliases > maxAliases:
+		return fmt.Sprintf("more than %d aliases", maxAliases)
+	case m.keys > maxKeys:
+		return fmt.Sprintf("more than %d keys", maxKeys)
+	case len(m.blocks) > 0 && m.blocks[len(m.blocks)-1].keys > maxMapping:
+		return fmt.Sprintf("more than %d keys in one mapping", maxMapping)
+	default:
+		return ""
+	}
+}
+
+// key counts the key that t makes one, in the mapping it belongs to.
+func (m *measure) key(t *token.Token) {
+	if m.keys++; m.open > 0 {
+		return
+	}
+	column := t.Position.Column
+	if t.Prev != nil && t.Type == token.MappingValueType && t.Prev.Position.Line == t.Position.Line {
+		column = t.Prev.Position.Column
+	}
+	for len(m.blocks) > 0 && m.blocks[len(m.blocks)-1].column > column {
+		m.blocks = m.blocks[:len(m.blocks)-1]
+	}
+	if len(m.blocks) == 0 || m.blocks[len(m.blocks)-1].column < column {
+		m.blocks = append(m.blocks, block{column: column})
+	}
+	m.blocks[len(m.blocks)-1].keys++
 }
 
 // node returns n with all that is in it.

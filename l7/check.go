@@ -24,6 +24,9 @@ const (
 	leastHeader  = backstay.Size(1 << 10) // a browser's own fields take about this
 	mostHeader   = backstay.Size(1 << 20) // each connection may hold so much
 	mostFields   = 10_000
+	mostRoutes   = 2_000 // of one frontend: each is compared with each
+	mostBinds    = 100
+	mostCerts    = 1_000
 	mostConns    = 10_000_000
 	leastTimeout = backstay.Duration(10e6) // less than a slow disk takes
 	mostRetries  = 10
@@ -47,6 +50,10 @@ func (f *Frontend) Check() []backstay.Mistake {
 	for i := range f.Routes {
 		m.Under(fmt.Sprintf("routes[%d]", i), f.Routes[i].Check())
 	}
+	if len(f.Routes) > mostRoutes {
+		m.Say("too_many", "routes", "", "more than %d routes", mostRoutes)
+		return m.Mistakes
+	}
 	m.reach(f.Routes)
 	return m.Mistakes
 }
@@ -54,6 +61,10 @@ func (f *Frontend) Check() []backstay.Mistake {
 func (m *mistakes) bind(all []string) {
 	if len(all) == 0 {
 		m.Say("missing_key", "bind", `[":8080"]`, "is missing: where it listens")
+	}
+	if len(all) > mostBinds {
+		m.Say("too_many", "bind", "", "more than %d addresses", mostBinds)
+		return
 	}
 	for i, b := range all {
 		key := fmt.Sprintf("bind[%d]", i)
@@ -129,6 +140,10 @@ func (m *mistakes) tls(t *TLS) {
 	if len(t.Certs) == 0 {
 		m.Say("missing_key", "tls.certs", "", "is missing: a chain and its key")
 	}
+	if len(t.Certs) > mostCerts {
+		m.Say("too_many", "tls.certs", "", "more than %d certificates", mostCerts)
+		return
+	}
 	for i, c := range t.Certs {
 		key := fmt.Sprintf("tls.certs[%d]", i)
 		m.file(key+".cert", c.Cert, "is missing: the chain, as PEM")
@@ -188,15 +203,17 @@ func (m *mistakes) limits(f *Frontend) {
 // prefixes refuses networks that stand there twice or have bits behind their
 // length, which hide a mistyped length.
 func (m *mistakes) prefixes(key string, all []netip.Prefix) {
+	seen := make(map[netip.Prefix]bool, len(all))
 	for i, p := range all {
 		at := fmt.Sprintf("%s[%d]", key, i)
 		switch {
 		case !p.IsValid():
 		case p != p.Masked():
 			m.Say("host_bits", at, p.Masked().String(), "%s has bits set behind its length", p)
-		case slices.Contains(all[:i], p):
+		case seen[p]:
 			m.Say("twice_in_list", at, "", "%q is in the list already", p)
 		}
+		seen[p] = true
 	}
 }
 
