@@ -75,7 +75,7 @@ func runAgent(ctx context.Context, o Options) error {
 	}
 	defer func() { _ = a.bus.Close() }()
 	if err := proc.Subreaper(); err != nil {
-		a.log.Warn("orphans go to PID 1", "why", err.Error())
+		a.log.WarnContext(ctx, "orphans go to PID 1", "why", err.Error())
 	}
 	return a.group().Run(ctx) //nolint:wrapcheck // it names the parts
 }
@@ -176,9 +176,9 @@ func (a *agent) salvage(ctx context.Context, k *keeperclient.Client, slots []kee
 		if err == nil {
 			return found
 		}
-		a.log.Error("proxy does not give its sockets back, killing it", "pid", s.PID, "why", err.Error())
+		a.log.ErrorContext(ctx, "proxy does not give its sockets back, killing it", "pid", s.PID, "why", err.Error())
 		if err := k.Kill(ctx, proxyID, "it holds the only copies of its sockets and does not give them back", true); err != nil {
-			a.log.Error("proxy not killed", "why", err.Error())
+			a.log.ErrorContext(ctx, "proxy not killed", "why", err.Error())
 		}
 	}
 	return nil

@@ -129,7 +129,7 @@ func (a *agent) accept(ctx context.Context, d *desired) error {
 		d.kept.Gen = before.kept.Gen + 1
 	}
 	if err := errors.Join(a.configs.keep(d.kept, d.text), a.configs.use(d.kept)); err != nil {
-		a.log.Error("config in force but not kept", "why", err.Error())
+		a.log.ErrorContext(ctx, "config in force but not kept", "why", err.Error())
 	}
 	a.now.Store(d)
 	a.settle(ctx, d)
@@ -186,14 +186,14 @@ func (a *agent) settle(ctx context.Context, d *desired) {
 	waiting, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
 	if err := a.registry.Settle(waiting); err != nil {
-		a.log.Warn("a proxy has not yet taken the file", "why", err.Error())
+		a.log.WarnContext(ctx, "a proxy has not yet taken the file", "why", err.Error())
 	}
 	keep := d.file.Binds()
 	for _, name := range a.link.names() {
 		if bind, ok := bindOf(name); ok && !slices.Contains(keep, bind) {
 			a.proxy.forget(bind)
 			if err := a.link.release(ctx, name); err != nil {
-				a.log.Warn("address not let go", "bind", bind, "why", err.Error())
+				a.log.WarnContext(ctx, "address not let go", "bind", bind, "why", err.Error())
 			}
 		}
 	}
@@ -386,7 +386,7 @@ func (a *agent) refresh(ctx context.Context) {
 	a.now.Store(&fresh)
 	a.board.set(next)
 	a.registry.Touch()
-	a.log.Info("certificates changed")
+	a.log.InfoContext(ctx, "certificates changed")
 	a.settle(ctx, &fresh)
 }
 

@@ -46,10 +46,16 @@ func (d Dirs) make() error {
 		path string
 		mode os.FileMode
 	}{
-		{d.Run, 0o755}, {d.State, 0o711}, {d.Log, 0o755},
-		{filepath.Join(d.Run, "keeper"), 0o700}, {filepath.Join(d.Log, roles), 0o755},
-		{filepath.Join(d.State, "identity"), 0o700}, {filepath.Join(d.State, "releases"), 0o700},
-		{filepath.Join(d.State, "configs"), 0o700}, {filepath.Join(d.State, "deploys"), 0o700}, {filepath.Join(d.State, "events"), 0o700},
+		{d.Run, 0o755},
+		{d.State, 0o711},
+		{d.Log, 0o755},
+		{filepath.Join(d.Run, "keeper"), 0o700},
+		{filepath.Join(d.Log, roles), 0o755},
+		{filepath.Join(d.State, "identity"), 0o700},
+		{filepath.Join(d.State, "releases"), 0o700},
+		{filepath.Join(d.State, "configs"), 0o700},
+		{filepath.Join(d.State, "deploys"), 0o700},
+		{filepath.Join(d.State, "events"), 0o700},
 	} {
 		if err := os.MkdirAll(dir.path, dir.mode); err != nil {
 			return fmt.Errorf("make directory: %w", err)

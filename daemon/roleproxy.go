@@ -95,7 +95,7 @@ func (r *proxyRole) resume(ctx context.Context, file string) {
 	}
 	switch {
 	case err == nil:
-		r.Log.Info("serving the last snapshot", "gen", s.Gen)
+		r.Log.InfoContext(ctx, "serving the last snapshot", "gen", s.Gen)
 	case !errors.Is(err, fs.ErrNotExist):
 		r.Log.Error("last snapshot not served", "why", err.Error())
 	}

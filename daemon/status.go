@@ -125,7 +125,7 @@ func (v *view) service(name string) api.Service {
 		deploy := v.deployOf(d)
 		s.Deploy = &deploy
 	}
-	if rel, ok := v.agent.deploy.Current(name); ok {
+	if rel, ok := v.deploy.Current(name); ok {
 		s.Release, s.Version = rel.ID(), rel.Version
 	}
 	if v.now != nil {
@@ -154,7 +154,7 @@ func (v *view) desire(name string, s *api.Service) {
 	s.Completes = f.Restart.Policy != "always"
 	s.ReadyProbe = f.Probes.Readiness != nil || f.Probes.Startup != nil
 	s.Balance = string(f.Traffic.Balance)
-	if rel, ok := v.agent.deploy.Find(name, w.Release.Digest); ok && rel.ID() != s.Release {
+	if rel, ok := v.deploy.Find(name, w.Release.Digest); ok && rel.ID() != s.Release {
 		s.Wanted = rel.ID()
 	}
 	if o := v.agent.overrides.of(name); o.Stopped {

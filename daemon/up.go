@@ -57,8 +57,7 @@ func Up(ctx context.Context, o UpOptions) error {
 	}
 	err = errors.Join(err, stopAll(run, o))
 	stop() // from here on no keeper is started anew
-	<-ended
-	return errors.Join(err, leave(context.WithoutCancel(ctx), o.Dirs))
+	return errors.Join(err, <-ended, leave(context.WithoutCancel(ctx), o.Dirs))
 }
 
 // alreadyUp says who has the directories, if somebody has.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +29,6 @@ type evening struct {
 	began  time.Time
 	killed time.Time // when the blow fell
 	open   int       // connections then
-	logs   map[string]string
 }
 
 func acts() []act {
@@ -117,7 +117,7 @@ const healWithin = 30 * time.Second
 func whole(s api.Status, struck []int) bool {
 	roles := 0
 	for _, r := range s.Roles {
-		if !r.Running || contains(struck, r.PID) {
+		if !r.Running || slices.Contains(struck, r.PID) {
 			return false
 		}
 		roles++
@@ -125,22 +125,13 @@ func whole(s api.Status, struck []int) bool {
 	n := 0
 	for _, service := range s.Services {
 		for _, i := range service.Instances {
-			if i.State != backstay.Running || !i.Ready || i.Drained || i.PID == 0 || contains(struck, i.PID) {
+			if i.State != backstay.Running || !i.Ready || i.Drained || i.PID == 0 || slices.Contains(struck, i.PID) {
 				return false
 			}
 			n++
 		}
 	}
 	return n == 3 && roles == 3
-}
-
-func contains(pids []int, pid int) bool {
-	for _, p := range pids {
-		if p == pid {
-			return true
-		}
-	}
-	return false
 }
 
 // strike does the blow and remembers when.

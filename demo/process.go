@@ -28,8 +28,8 @@ func start(dir, name string, argv ...string) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	defer func() { _ = out.Close() }() // the child has its own
-	cmd := exec.Command(argv[0], argv[1:]...)
+	defer func() { _ = out.Close() }()                                     // the child has its own
+	cmd := exec.CommandContext(context.Background(), argv[0], argv[1:]...) // it ends when it is told to
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return watched(cmd)
@@ -67,7 +67,7 @@ type load struct {
 
 // startLoad starts the load on addresses.
 func startLoad(program string, addresses ...string) (*load, error) {
-	cmd := exec.Command(program, append([]string{"demo-load"}, addresses...)...)
+	cmd := exec.CommandContext(context.Background(), program, append([]string{"demo-load"}, addresses...)...) // as above
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -111,8 +111,7 @@ func (s *stage) command(ctx context.Context, args ...string) (out string, status
 	var both bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &both, &both
 	err = cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return both.String(), exit.ExitCode(), nil
 	}
 	if err != nil {

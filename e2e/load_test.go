@@ -38,14 +38,14 @@ type load struct {
 
 // startLoad puts load on address over conns kept connections, every other
 // request a POST, each after think.
-func startLoad(t testing.TB, address string, conns int, think time.Duration) *load {
-	t.Helper()
+func startLoad(tb testing.TB, address string, conns int, think time.Duration) *load {
+	tb.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	l := &load{t: t, address: address, stop: stop, orders: map[string]bool{}, versions: map[string]int{}, unknown: map[string]bool{}}
+	l := &load{t: tb, address: address, stop: stop, orders: map[string]bool{}, versions: map[string]int{}, unknown: map[string]bool{}}
 	for i := range conns {
 		l.all.Go(func() { l.run(ctx, i, think) })
 	}
-	t.Cleanup(l.end)
+	tb.Cleanup(l.end)
 	return l
 }
 

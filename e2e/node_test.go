@@ -41,28 +41,28 @@ func pick(short, whole int) int {
 }
 
 // built returns the path of a program that `make build` has made.
-func built(t testing.TB, name string) string {
-	t.Helper()
+func built(tb testing.TB, name string) string {
+	tb.Helper()
 	path, err := filepath.Abs(filepath.Join("..", "bin", name))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("%s is not there; run `make build`", path)
+		tb.Fatalf("%s is not there; run `make build`", path)
 	}
 	return path
 }
 
 // root skips without root, where that is not promised.
-func root(t testing.TB) {
-	t.Helper()
+func root(tb testing.TB) {
+	tb.Helper()
 	if os.Geteuid() == 0 {
 		return
 	}
 	if os.Getenv("BACKSTAY_NEED_ROOT") == "1" {
-		t.Fatal("needs root, and BACKSTAY_NEED_ROOT=1 says there is")
+		tb.Fatal("needs root, and BACKSTAY_NEED_ROOT=1 says there is")
 	}
-	t.Skip("needs root")
+	tb.Skip("needs root")
 }
 
 // node is a Backstay of its own: directories, front, what it runs.
@@ -77,25 +77,25 @@ type node struct {
 }
 
 // newNode makes the directories. Nothing runs yet.
-func newNode(t testing.TB) *node {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "bs-e2e-") // short: a socket's path has 107 bytes
+func newNode(tb testing.TB) *node {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "bs-e2e-") //nolint:usetesting // short: a socket's path has 107 bytes
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	n := &node{t: t, dir: dir, dirs: daemon.DirsIn(dir), file: filepath.Join(dir, "backstay.yaml")}
+	n := &node{t: tb, dir: dir, dirs: daemon.DirsIn(dir), file: filepath.Join(dir, "backstay.yaml")}
 	n.client = client.New(client.Options{Socket: n.dirs.API()})
-	t.Cleanup(n.clean)
+	tb.Cleanup(n.clean)
 	return n
 }
 
 // up starts the front on text and waits until the agent answers.
-func up(t testing.TB, text string) *node {
-	t.Helper()
-	n := newNode(t)
+func up(tb testing.TB, text string) *node {
+	tb.Helper()
+	n := newNode(tb)
 	n.write(text)
 	n.start()
 	return n
@@ -306,11 +306,11 @@ func (n *node) processes() (pids []int) {
 }
 
 // freePort returns a port of the loopback that nobody listens at.
-func freePort(t testing.TB) int {
-	t.Helper()
+func freePort(tb testing.TB) int {
+	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port

@@ -199,7 +199,7 @@ func (n *node) inCgroups(pid int) (pids []int) {
 		_ = filepath.WalkDir(service, func(p string, _ os.DirEntry, _ error) error {
 			if filepath.Base(p) == "cgroup.procs" {
 				procs, _ := os.ReadFile(p)
-				for _, f := range strings.Fields(string(procs)) {
+				for f := range strings.FieldsSeq(string(procs)) {
 					v, _ := strconv.Atoi(f)
 					pids = append(pids, v)
 				}
@@ -212,11 +212,11 @@ func (n *node) inCgroups(pid int) (pids []int) {
 }
 
 // cgroup2 returns where the second version of cgroups is mounted.
-func cgroup2(t testing.TB) string {
-	t.Helper()
+func cgroup2(tb testing.TB) string {
+	tb.Helper()
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for line := range strings.Lines(string(text)) {
 		before, after, _ := strings.Cut(line, " - ")
@@ -224,7 +224,7 @@ func cgroup2(t testing.TB) string {
 			return strings.Fields(before)[4]
 		}
 	}
-	t.Fatal("no cgroup2 is mounted")
+	tb.Fatal("no cgroup2 is mounted")
 	return ""
 }
 

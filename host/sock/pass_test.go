@@ -386,8 +386,10 @@ func TestQuietSeesBytesAndTheEnd(t *testing.T) {
 	}
 	_, err = unix.Write(fds[1], []byte("x"))
 	must(t, err)
-	if Quiet(uintptr(fds[0])) || Quiet(uintptr(fds[0])) {
-		t.Error("quiet with a byte, or the look took it")
+	for range 2 {
+		if Quiet(uintptr(fds[0])) {
+			t.Error("quiet with a byte, or the look took it")
+		}
 	}
 	_, err = unix.Read(fds[0], make([]byte, 1))
 	must(t, err)
