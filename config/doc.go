@@ -16,3 +16,5 @@
 // never ignored: language.txt lists them all. The file system and the users are
 // asked through [Env], so that a check on another machine says the same.
 package config
+
+//go:generate go test -run ^TestReferencePageIsUpToDate$ . -update
