@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/backstay/backstay/l7/h1"
@@ -19,22 +21,70 @@ func FuzzRequest(f *testing.F) {
 	for _, c := range load(f, "testdata/requests", 150) {
 		f.Add(c.Sent)
 	}
-	f.Fuzz(func(t *testing.T, sent []byte) {
-		var r h1.Request
-		n, err := r.Parse(sent, h1.Limits{})
-		samePrefixes(t, sent, err)
-		if err != nil {
-			return
-		}
-		if n <= 0 || n > len(sent) {
-			t.Fatalf("head of %d bytes in %d", n, len(sent))
-		}
-		head := h1.AppendRequest(nil, &r, &plainForward)
-		checkAgain(t, &r, head)
-		checkWithNetHTTP(t, &r, head)
-		checkBody(t, r.Body, sent[n:])
-	})
+	f.Fuzz(checkRequest)
 }
+
+func checkRequest(t *testing.T, sent []byte) {
+	var r h1.Request
+	n, err := r.Parse(sent, h1.Limits{})
+	samePrefixes(t, sent, err)
+	if err != nil {
+		return
+	}
+	if n <= 0 || n > len(sent) {
+		t.Fatalf("head of %d bytes in %d", n, len(sent))
+	}
+	head := h1.AppendRequest(nil, &r, &plainForward)
+	checkAgain(t, &r, head)
+	checkWithNetHTTP(t, &r, head)
+	checkBody(t, r.Body, sent[n:])
+}
+
+// TestMutatedRequests does what the fuzzer does, a little, in every run: bytes
+// of the corpus are changed, dropped, doubled and put in from other cases.
+func TestMutatedRequests(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	cases := load(t, "testdata/requests", 150)
+	taken := 0
+	for range 20000 {
+		a, b := cases[random.IntN(len(cases))].Sent, cases[random.IntN(len(cases))].Sent
+		if len(a) > 2000 || len(b) > 2000 {
+			continue
+		}
+		sent := mutate(random, a, b)
+		checkRequest(t, sent)
+		var r h1.Request
+		if _, err := r.Parse(sent, h1.Limits{}); err == nil {
+			taken++
+		}
+	}
+	if taken < 1000 {
+		t.Errorf("only %d mutants were taken: this tests little", taken)
+	}
+}
+
+func mutate(random *rand.Rand, a, b []byte) []byte {
+	i, j := random.IntN(len(a)), random.IntN(len(b))
+	switch random.IntN(5) {
+	case 0: // another byte
+		a = slices.Clone(a)
+		a[i] = byte(random.IntN(256))
+		return a
+	case 1: // a byte less
+		return slices.Concat(a[:i], a[i+1:])
+	case 2: // a byte more
+		return slices.Concat(a[:i], []byte(pieces[random.IntN(len(pieces))]), a[i:])
+	case 3: // a line of another
+		line, _, _ := bytes.Cut(b[j:], []byte("\r\n"))
+		at := bytes.IndexByte(a[i:], '\n') + 1 + i
+		return slices.Concat(a[:at], line, []byte("\r\n"), a[at:])
+	}
+	return slices.Concat(a[:i], b[j:]) // the end of another
+}
+
+var pieces = []string{"\r", "\n", "\r\n", " ", "\t", ":", ",", ";", "\x00", "\x7f", "\x80", "chunked", "0", "%", "#", "Host: b\r\n", "HTTP/1.1"}
 
 // samePrefixes cuts where a segment may end: a prefix is incomplete or has the
 // same verdict.
