@@ -71,8 +71,8 @@ func (d *Deployer) take(wants map[string]Want) error {
 // take puts w in force for one service. A release that is not known yet gets its
 // number.
 func (s *service) take(w Want) error {
-	if left := s.blocked != nil; left { // said at the start, and by Standing
-		return nil
+	if s.foreign() {
+		return nil // said at the start, and by Standing
 	}
 	seq := s.find(w.Release.Digest)
 	if seq == 0 {
@@ -94,6 +94,9 @@ func (s *service) take(w Want) error {
 	s.show()
 	return nil
 }
+
+// foreign reports whether the files of s are not ours to read.
+func (s *service) foreign() bool { return s.blocked != nil }
 
 func (s *service) find(digest string) int {
 	for seq, rel := range s.rels {

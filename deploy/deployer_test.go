@@ -548,13 +548,7 @@ func TestNothingIsDoneThatCannotBeWrittenDown(t *testing.T) {
 		h.wantRelease("v2", 2, fine, nil)
 		h.apply()
 		h.untilIt("one there", func(d Deploy) bool { return d.Waits != "" })
-		deploys := filepath.Join(h.dir, "deploys")
-		if err := os.Rename(deploys, deploys+".away"); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(deploys, nil, 0o600); err != nil { // no directory: nothing can be written
-			t.Fatal(err)
-		}
+		mend := h.noDisk()
 		time.Sleep(time.Second)
 		before := len(h.did())
 		time.Sleep(10 * time.Second)
@@ -563,11 +557,51 @@ func TestNothingIsDoneThatCannotBeWrittenDown(t *testing.T) {
 		}
 		_, err := h.Pause(h.t.Context(), "shop", "ann")
 		h.code(err, "disk")
-		if err := errors.Join(os.Remove(deploys), os.Rename(deploys+".away", deploys)); err != nil {
-			t.Fatal(err)
-		}
+		mend()
 		h.until(Done)
 		h.serve("shop@2 x3")
+	})
+}
+
+// noDisk makes the state unwritable until the function it returns is called.
+func (h *house) noDisk() (mend func()) {
+	deploys := filepath.Join(h.dir, "deploys")
+	if err := errors.Join(os.Rename(deploys, deploys+".away"), os.WriteFile(deploys, nil, 0o600)); err != nil {
+		h.t.Fatal(err)
+	}
+	return func() {
+		if err := errors.Join(os.Remove(deploys), os.Rename(deploys+".away", deploys)); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
+// Keeping what is wanted needs no record, and going back does not wait for one.
+func TestAFullDiskDoesNotKeepAServiceDown(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.runs("v1", fine)
+		mend := h.noDisk()
+		h.pool.do(func() { h.pool.w.bodies = h.pool.w.bodies[1:] })
+		time.Sleep(5 * time.Second)
+		h.serve("shop@1 x3")
+		mend()
+
+		h.wantRelease("v2", 2, diesYoung, nil)
+		h.apply()
+		h.untilIt("one there", func(d Deploy) bool { return d.Waits != "" })
+		mend = h.noDisk()
+		time.Sleep(10 * time.Second)
+		h.serve("shop@1 x3")
+		h.pool.do(func() {
+			if n := len(h.pool.w.bodies); n != 3 {
+				t.Errorf("%d instances: the bad release is still there", n)
+			}
+		})
+		mend()
+		h.until(RolledBack)
+		h.killed()
+		time.Sleep(time.Minute)
+		h.serve("shop@1 x3")
 	})
 }
 

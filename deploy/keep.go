@@ -14,8 +14,11 @@ import (
 // it again after a crash comes to the same.
 func (s *service) keep(ctx context.Context, now time.Time, d Deploy) bool {
 	was := s.rec.newest()
-	same := reflect.DeepEqual(was, d)
-	if same && !s.unsaved {
+	if reflect.DeepEqual(was, d) { // nothing new is decided
+		if s.unsaved && !now.Before(s.saveAfter) {
+			s.save(now, s.rec)
+			s.show()
+		}
 		return true
 	}
 	if now.Before(s.saveAfter) && d.State == was.State {

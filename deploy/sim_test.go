@@ -323,7 +323,7 @@ func (w *world) check(v View, d Deploy, steps []Step) {
 	if v.Replicas > 0 && !one && !swapped && left < was && left < v.Replicas-missing {
 		w.broken("%s: stops serving ones until %d are left of %d, wanted %d - %d", d.State, left, was, v.Replicas, missing)
 	}
-	if swapped && left == 0 && !one {
+	if swapped && left == 0 && !one && v.Replicas > missing {
 		w.broken("%s: traffic moves to nobody", d.State)
 	}
 	if one && starts > 0 && stay+starts > v.Replicas {

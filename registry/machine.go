@@ -3,6 +3,7 @@ package registry
 import (
 	"cmp"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -49,17 +50,11 @@ func (m *machine) set(e Endpoint) {
 	old, known := m.endpoints[e.Instance]
 	e.Drain = e.Drain || old.Drain
 	e.Ports = maps.Clone(e.Ports)
-	if known && same(old, e) {
+	if known && reflect.DeepEqual(old, e) {
 		return
 	}
 	m.endpoints[e.Instance] = e
 	m.gen++
-}
-
-func same(a, b Endpoint) bool {
-	ports := maps.Equal(a.Ports, b.Ports)
-	return ports && a.Service == b.Service && a.Instance == b.Instance && a.Release == b.Release &&
-		a.Address == b.Address && a.Ready == b.Ready && a.Drain == b.Drain && a.Starts == b.Starts
 }
 
 // drain takes instances out of traffic, or puts them back, in one generation.
