@@ -25,6 +25,7 @@ func FuzzRequest(f *testing.F) {
 }
 
 func checkRequest(t *testing.T, sent []byte) {
+	t.Helper()
 	var r h1.Request
 	n, err := r.Parse(sent, h1.Limits{})
 	samePrefixes(t, sent, err)
