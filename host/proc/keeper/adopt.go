@@ -95,6 +95,9 @@ func (k *keeper) adoptRun(s *slot) {
 	}
 	s.pidfd = fd
 	k.pids[pid] = s
+	if k.cg.base != "" && r.Cgroup != "" {
+		k.cg.kill(r.Cgroup + "/probe") // who asked for those will not get their answers
+	}
 	k.watch(fd, forPid, s.place)
 	if r.Slot.State == keeperwire.Starting {
 		k.lookSoon(s)
@@ -111,8 +114,7 @@ func (k *keeper) lostRun(s *slot) {
 		k.lookAgain(s)
 		return
 	}
-	r.Slot.Last, r.Ended = x, true
-	r.Crashed = !x.Known || x.Code != 0 || x.Signal != 0 || r.Asked && r.Machine.Wanted
+	s.judge(x)
 	s.pid, r.Slot.PID, r.Slot.State = 0, 0, keeperwire.Stopping
 	k.save(s)
 	k.lookAgain(s)

@@ -12,6 +12,7 @@ const (
 	maxConns   = 64       // the agent, a front, a few tools
 	maxPending = 16 << 20 // answers that a client does not read, then it is hung up on
 	backlog    = 64
+	perTurn    = 64 // frames of one client before the others' turn
 	oobSize    = 512
 )
 
@@ -117,8 +118,8 @@ func (k *keeper) serve(place int, events uint32) {
 	if events&syscall.EPOLLOUT != 0 {
 		k.flush(c)
 	}
-	for c.fd >= 0 && events&(syscall.EPOLLIN|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
-		if !k.receive(c) {
+	for range perTurn {
+		if c.fd < 0 || events&(syscall.EPOLLIN|syscall.EPOLLHUP|syscall.EPOLLERR) == 0 || !k.receive(c) {
 			return
 		}
 	}

@@ -30,8 +30,8 @@ func (k *keeper) reap() {
 		} else if p := k.probeOf(e.pid); p != nil {
 			k.probeEnded(p, exitOf(e))
 		}
-		if _, err := waitid(pPID, e.pid, 0); err != nil {
-			return
+		if r, err := waitid(pPID, e.pid, 0); err != nil || r.pid == 0 {
+			return // a tracer has it still
 		}
 		if s := k.pids[e.pid]; s != nil && s.pid == 0 {
 			delete(k.pids, e.pid)
@@ -113,8 +113,7 @@ func (k *keeper) ended(s *slot, x keeperwire.Exit) {
 	r := &s.rec
 	x.Asked, x.Reason, x.Stage = r.Asked, r.Reason, s.failed
 	x.OOM = x.Signal == int32(syscall.SIGKILL) && !s.killed && k.ooms(s) > s.oomBefore
-	r.Slot.Last, r.Ended = x, true
-	r.Crashed = !x.Known || x.Code != 0 || x.Signal != 0 || r.Asked && r.Machine.Wanted
+	s.judge(x)
 	wasStarting := r.Slot.State == keeperwire.Starting
 	r.Slot.State = keeperwire.Stopping
 	k.tell(s, keeperwire.Event{Kind: keeperwire.EvExited, PID: x.PID, Exit: x})
@@ -125,6 +124,14 @@ func (k *keeper) ended(s *slot, x keeperwire.Exit) {
 		r.Machine.Running, r.Crashed = false, false // the stage of a keeper that died: no fault of the service
 	}
 	k.save(s)
+}
+
+// judge records how a run has ended. A kill that is to be followed by a start has
+// said already that it counts as a crash; a stop never does.
+func (s *slot) judge(x keeperwire.Exit) {
+	r := &s.rec
+	r.Slot.Last, r.Ended = x, true
+	r.Crashed = r.Crashed || !r.Asked && (!x.Known || x.Code != 0 || x.Signal != 0)
 }
 
 func (k *keeper) ooms(s *slot) int {
@@ -198,10 +205,10 @@ func (k *keeper) gone(s *slot) {
 	r := &s.rec
 	ev := restart.Exited
 	switch {
-	case !r.Machine.Running:
-		ev = restart.Undone
-	case r.Crashed:
+	case r.Crashed && r.Machine.Running:
 		ev = restart.Crashed
+	case !r.Machine.Running || r.Asked && r.Machine.Wanted: // stopped, and by now it is wanted again
+		ev = restart.Undone
 	}
 	r.Ended, r.KillAt, r.Asked, r.Reason = false, 0, false, ""
 	s.killed, s.lookAt = false, 0

@@ -2,6 +2,7 @@ package keeper_test
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strconv"
@@ -527,5 +528,134 @@ func TestAsInitOfAContainer(t *testing.T) {
 	_ = n.cmd.Wait()
 	if got := n.log("in"); !strings.Contains(got, "term") {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestStopAndStartAgainIsNoFailure asks for a start while a stop is under way.
+func TestStopAndStartAgainIsNoFailure(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	c := n.start()
+	before := c.up(n.spec("again", "trap 'sleep 0.2; exit 1' TERM; echo set; while :; do sleep 0.01; done"))
+	eventually(t, "the trap is set", func() bool { return n.log("again") == "set\n" })
+	c.do(keeperwire.Msg{Kind: keeperwire.Stop, ID: "again", Text: "test"})
+	c.do(keeperwire.Msg{Kind: keeperwire.Start, ID: "again"})
+	got := c.when("again", func(s keeperwire.Slot) bool { return s.State == keeperwire.Running && s.PID != before.PID })
+	if got.Failures != 0 || got.Last.Code != 1 || !got.Last.Asked {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestUnkillableChildHoldsNobodyUp has a child in the freezer of cgroup v1, where
+// SIGKILL waits as it does for a process in D state.
+func TestUnkillableChildHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	n := newNode(t)
+	frozen := "/sys/fs/cgroup/freezer/" + strings.ReplaceAll(strings.Trim(n.dir, "/"), "/", "-")
+	if err := os.Mkdir(frozen, 0o755); err != nil {
+		t.Skip("no cgroup v1 freezer on this host: ", err)
+	}
+	state := func(s string) { _ = os.WriteFile(frozen+"/freezer.state", []byte(s), 0) }
+	t.Cleanup(func() { state("THAWED"); n.kill(); n.sweep(); _ = os.Remove(frozen) })
+	c := n.start()
+	s := n.spec("stuck", "exec sleep 1000")
+	s.GraceMS = 50
+	slot := c.up(s)
+	if err := os.WriteFile(frozen+"/cgroup.procs", []byte(strconv.Itoa(int(slot.PID))), 0); err != nil {
+		t.Fatal(err)
+	}
+	state("FROZEN")
+	c.do(keeperwire.Msg{Kind: keeperwire.Stop, ID: "stuck", Text: "test"})
+	for i := range 5 {
+		id := "other" + strconv.Itoa(i)
+		c.up(n.spec(id, "exec sleep 1000"))
+		c.stop(id)
+	}
+	if got := c.list()["stuck"]; got.State != keeperwire.Stopping || got.PID != slot.PID {
+		t.Errorf("%+v", got)
+	}
+	state("THAWED")
+	if got := c.until("stuck", keeperwire.Stopped); !got.Last.Asked {
+		t.Errorf("%+v", got.Last)
+	}
+}
+
+func TestReadOnlyCgroupsAreDoneWithout(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	n := newNode(t)
+	_ = os.Mkdir(n.dir, 0o700)
+	ro := `for m in $(awk '/ - cgroup2 /{print $5}' /proc/self/mountinfo); do mount -o remount,bind,ro $m; done; exec "$0" run "$1"`
+	n.cmd = exec.Command("unshare", "--mount", "sh", "-c", ro, binary, n.dir)
+	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := n.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c := n.dial()
+	w := c.do(keeperwire.Msg{Kind: keeperwire.Hello, Version: keeperwire.Version}).Welcome
+	if w.Cgroups || !strings.Contains(w.Why, "EROFS") {
+		t.Fatalf("%+v", w)
+	}
+	stopTree(t, n, c, trees["wrapper"])
+}
+
+// TestManyStartsAtOnce is a node that comes up: all get their turn.
+func TestManyStartsAtOnce(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	c := n.start()
+	const many = 60
+	for i := range many {
+		c.start(n.spec("m"+strconv.Itoa(i), "exec sleep 1000"))
+	}
+	for i := range many {
+		c.until("m"+strconv.Itoa(i), keeperwire.Running)
+	}
+	n.kill()
+	c = n.start()
+	for id, s := range c.list() {
+		if s.State != keeperwire.Running || s.Starts != 1 {
+			t.Errorf("%s %+v", id, s)
+		}
+	}
+}
+
+// TestMutatedFramesDoNotHurtTheKeeper sends it what a broken or hostile client
+// of the right user may.
+func TestMutatedFramesDoNotHurtTheKeeper(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	c := n.start()
+	pid := c.do(keeperwire.Msg{Kind: keeperwire.Hello, Version: keeperwire.Version}).Welcome.PID
+	s := n.spec("mut", "exec sleep 1000")
+	c.up(s)
+	dice := rand.New(rand.NewPCG(5, 6))
+	for range 2000 {
+		m := keeperwire.Msg{Kind: keeperwire.MsgKind(1 + dice.IntN(30)), ID: "mut", Name: "x", Signal: 18, Seq: dice.Uint64(), Note: []byte("n")}
+		if m.Kind == keeperwire.Leave || m.Kind == keeperwire.Subscribe {
+			continue
+		}
+		if dice.IntN(2) == 0 {
+			m.Spec = &s
+		}
+		frame := m.Append(nil)
+		for range dice.IntN(4) {
+			frame[1+dice.IntN(len(frame)-1)] = byte(dice.Uint32())
+		}
+		if dice.IntN(8) == 0 {
+			frame = frame[:dice.IntN(len(frame))]
+		}
+		if _, err := c.c.Write(frame); err != nil || dice.IntN(50) == 0 {
+			_ = c.c.Close()
+			c = n.dial()
+		}
+	}
+	c = n.dial()
+	if got := c.do(keeperwire.Msg{Kind: keeperwire.Hello, Version: keeperwire.Version}).Welcome.PID; got != pid {
+		t.Errorf("keeper %d died, this is %d", pid, got)
+	}
+	for id := range c.list() {
+		c.do(keeperwire.Msg{Kind: keeperwire.Kill, ID: id})
 	}
 }

@@ -61,6 +61,7 @@ type keeper struct {
 	frame       []byte // for frames that come in
 	out         []byte // and go out
 	dice        uint64
+	turns       []*slot // that wait to be started
 	build       uint64
 	leaving     bool // PID 1 was told to end: when all have
 	left        bool // leave now
@@ -69,6 +70,7 @@ type keeper struct {
 // Run keeps dir until it is told to leave, or finds a keeper that is as good.
 func Run(dir string) error {
 	settle()
+	_ = spill("/proc/self/comm", "backstay-keeper") // what settle has made "exe"
 	k, err := newKeeper(dir)
 	if k == nil || err != nil {
 		return err
@@ -228,6 +230,7 @@ func (k *keeper) turn() error {
 	if k.due > 0 && k.clock >= k.due {
 		k.timers()
 	}
+	k.nextTurns()
 	return nil
 }
 

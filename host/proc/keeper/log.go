@@ -200,7 +200,6 @@ func (l *logfile) full(s *keeperwire.Spec) bool { return s.LogMaxSize > 0 && l.o
 // rotate renames the log and begins a new one. The index goes first: that it has
 // gone and its log has not tells the next keeper where this one was killed.
 func (l *logfile) rotate(s *keeperwire.Spec, now time.Duration) bool {
-	l.sync()
 	l.close()
 	l.shift(max(int(s.LogMaxFiles), 1) - 1)
 	l.retryAt = 0
@@ -296,12 +295,6 @@ func (k *keeper) syncLogs() {
 		}
 		l.dirty = false
 	}
-}
-
-// sync begins to write a file that is about to be closed; it does not wait.
-func (l *logfile) sync() {
-	const writeOut = 2 // SYNC_FILE_RANGE_WRITE
-	_ = syscall.SyncFileRange(l.fd, 0, 0, writeOut)
 }
 
 // syncer calls fdatasync, which waits for the disk, where the loop does not.

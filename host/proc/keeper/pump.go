@@ -146,10 +146,16 @@ func (k *keeper) pump(s *slot, i int) {
 			flags = keeperwire.Torn
 		}
 	}
-	if l.full(&s.spec) && (l.lineEnds() || k.endLine(s, i, flags)) && !l.rotate(&s.spec, k.now()) {
+	if l.full(&s.spec) && (l.lineEnds() || k.endLine(s, i, flags)) && !k.rotate(s) {
 		return
 	}
 	k.move(s, i, k.amount(s, i), flags)
+}
+
+// rotate begins a new log, after the syncer has got the old one.
+func (k *keeper) rotate(s *slot) bool {
+	_ = k.syncer.take(&s.log)
+	return s.log.rotate(&s.spec, k.now())
 }
 
 // tired reports whether stream i has waited long enough for the other one's line

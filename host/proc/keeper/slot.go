@@ -215,6 +215,7 @@ func (k *keeper) kill(s *slot, reason string, wanted bool) {
 		return
 	}
 	s.rec.Asked, s.rec.Reason, s.killed, s.rec.KillAt = true, clip(reason), true, 0
+	s.rec.Crashed = s.rec.Crashed || s.rec.Machine.Wanted
 	k.killTree(s.rec.Cgroup, s.rec.Slot.ID)
 	_ = pidfdSignal(s.pidfd, syscall.SIGKILL)
 	k.become(s, keeperwire.Stopping)

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"errors"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,6 +19,10 @@ const (
 	retryMax = 5 * time.Second
 )
 
+// maxStages is how many may be between clone and execve: each takes a megabyte
+// and some milliseconds of a CPU, so more at once are not sooner done.
+var maxStages = 2 * runtime.NumCPU()
+
 // start begins a run of s.
 func (k *keeper) start(s *slot) {
 	if s.busy() || !s.rec.Machine.Wanted {
@@ -28,11 +33,36 @@ func (k *keeper) start(s *slot) {
 		k.become(s, keeperwire.Backoff)
 		return
 	}
+	if k.stages() >= maxStages {
+		k.turns = append(k.turns, s)
+		return
+	}
 	if err := k.launch(s); err != nil {
 		k.undone(s, err)
 		return
 	}
 	s.retry = 0
+}
+
+// stages is how many are between clone and execve.
+func (k *keeper) stages() (n int) {
+	for _, s := range k.slots {
+		if s.link >= 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// nextTurns starts those that have waited for others to get out of the way.
+func (k *keeper) nextTurns() {
+	for len(k.turns) > 0 && k.stages() < maxStages {
+		s := k.turns[0]
+		k.turns = k.turns[1:]
+		if k.slots[s.rec.Slot.ID] == s {
+			k.start(s)
+		}
+	}
 }
 
 // missing is the first descriptor that s needs and nobody has put yet: it
