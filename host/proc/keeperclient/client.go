@@ -8,6 +8,7 @@
 package keeperclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,6 +50,12 @@ var ErrSilent = errors.New("the keeper does not answer")
 type Options struct {
 	Socket string       // <run>/keeper/sock
 	Log    *slog.Logger // nil says nothing
+
+	// KillSilent has [Dial] kill a keeper that accepts and says nothing for 10 s: it
+	// is frozen, and while it lives no other can take its place. The next one adopts.
+	KillSilent bool
+
+	hello time.Duration // helloWithin, unless a test is shorter of time
 }
 
 // Client is a connection to one keeper process. All its methods may be called
@@ -95,27 +102,32 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	o.hello = cmp.Or(o.hello, helloWithin)
 	c := &Client{
 		conn: unixConn, log: o.Log, writing: make(chan struct{}, 1), done: make(chan struct{}),
 		heard: make(chan struct{}), calls: map[uint32]*call{},
 	}
 	c.writing <- struct{}{}
-	if err := c.meet(ctx); err != nil {
+	if err := c.meet(ctx, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("reach keeper at %s: %w", o.Socket, err), c.Close())
 	}
 	return c, nil
 }
 
 // meet finds out who is there.
-func (c *Client) meet(ctx context.Context) error {
+func (c *Client) meet(ctx context.Context, o Options) error {
 	if err := c.know(); err != nil {
 		close(c.heard) // nobody ever does
 		return err
 	}
 	go c.read()
-	ctx, cancel := context.WithTimeoutCause(ctx, helloWithin, ErrSilent)
+	waiting, cancel := context.WithTimeoutCause(ctx, o.hello, ErrSilent)
 	defer cancel()
-	m, err := c.ask(ctx, keeperwire.Msg{Kind: keeperwire.Hello, Version: keeperwire.Version}, keeperwire.WelcomeMsg)
+	m, err := c.ask(waiting, keeperwire.Msg{Kind: keeperwire.Hello, Version: keeperwire.Version}, keeperwire.WelcomeMsg)
+	if o.KillSilent && errors.Is(err, ErrSilent) && ctx.Err() == nil {
+		c.log.ErrorContext(ctx, "keeper does not answer, killing it", "socket", o.Socket, "silent_for", o.hello)
+		err = errors.Join(err, c.KillKeeper())
+	}
 	if err != nil {
 		return err
 	}

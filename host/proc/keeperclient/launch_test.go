@@ -111,6 +111,30 @@ func TestLaunchedKeeperAnswersAndIsKilled(t *testing.T) {
 	}
 }
 
+// A frozen keeper would hold the lock for ever: who is asked to kills it.
+func TestSilentKeeperIsKilledIfAskedTo(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{Socket: filepath.Join(dir, "sock"), hello: 200 * time.Millisecond}
+	ctx, cancel := context.WithCancel(t.Context())
+	launched := make(chan error, 1)
+	go func() { launched <- Launch(ctx, "/proc/self/exe", dir, []string{"FAKE_KEEPER=silent"}) }()
+	var err error
+	for !errors.Is(err, ErrSilent) { // first it must be there
+		_, err = Dial(t.Context(), o)
+	}
+	if _, err = Dial(t.Context(), o); !errors.Is(err, ErrSilent) {
+		t.Errorf("not asked to kill, and it is gone: %v", err)
+	}
+	o.KillSilent = true
+	if _, err = Dial(t.Context(), o); !errors.Is(err, ErrSilent) {
+		t.Errorf("%v", err)
+	}
+	if err := <-launched; err == nil || !strings.Contains(err.Error(), "signal: killed") {
+		t.Errorf("the keeper ended with %v", err)
+	}
+	cancel()
+}
+
 // Of two that are started one ends; both callers have a keeper.
 func TestSecondKeeperYieldsToTheFirst(t *testing.T) {
 	dir := t.TempDir()
