@@ -3,6 +3,7 @@ package health
 import (
 	"bytes"
 	"context"
+	"errors"
 
 	"github.com/backstay/backstay"
 )
@@ -18,8 +19,8 @@ func askExec(ctx context.Context, p backstay.Probe, target Target, run Runner) R
 		return Result{Unknown: true, Output: "exec: " + err.Error()}
 	}
 	said := exit.String()
-	if exit.Reason != "" {
-		said = exit.Reason // "no answer in 1s": why we killed it
+	if !exit.OK() && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		said = "no answer in " + p.Timeout.String() // it was killed for that
 	}
 	if last := lastLine(output); last != "" {
 		said += ": " + last

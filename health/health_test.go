@@ -272,14 +272,20 @@ type runner struct {
 	exit   backstay.Exit
 	output string
 	err    error
+	late   bool
 }
 
-func (r runner) Run(context.Context, string, string, []string) (backstay.Exit, []byte, error) {
+func (r runner) Run(ctx context.Context, _, _ string, _ []string) (backstay.Exit, []byte, error) {
+	if r.late {
+		<-ctx.Done()
+	}
 	return r.exit, []byte(r.output), r.err
 }
 
 func TestExec(t *testing.T) {
-	p := probe(func(p *backstay.Probe) { p.Exec = []string{"/bin/check"} })
+	p := probe(func(p *backstay.Probe) {
+		p.Exec, p.Timeout = []string{"/bin/check"}, backstay.Duration(20*time.Millisecond)
+	})
 	for name, c := range map[string]struct {
 		run           health.Runner
 		good, unknown bool
@@ -287,7 +293,8 @@ func TestExec(t *testing.T) {
 	}{
 		"passes":  {runner{exit: backstay.Exit{Known: true}, output: "all\nis well\n"}, true, false, "exited 0: is well"},
 		"fails":   {runner{exit: backstay.Exit{Known: true, Code: 2}, output: "no\tway\x1b[2J"}, false, false, "exited 2: no way [2J"},
-		"killed":  {runner{exit: backstay.Exit{Known: true, Signal: 9, Reason: "no answer in 1s"}}, false, false, "no answer in 1s"},
+		"killed":  {runner{exit: backstay.Exit{Known: true, Signal: 9}}, false, false, "killed by SIGKILL"},
+		"late":    {runner{exit: backstay.Exit{Known: true, Signal: 9}, late: true}, false, false, "no answer in 20ms"},
 		"unknown": {runner{exit: backstay.Exit{}}, false, false, "ended, exit status unknown"},
 		"no run":  {runner{err: errors.New("keeper is away")}, false, true, "exec: keeper is away"},
 		"nobody":  {nil, false, true, "exec: nobody here runs commands"},

@@ -58,7 +58,7 @@ func (m *machine) adoptRun(now time.Time, slot keeperwire.Slot, n note) {
 	switch {
 	case m.leave == withdrawing || m.leave == draining:
 		m.state = backstay.Draining
-	case m.leave != stay || slot.State == keeperwire.Stopping:
+	case m.leave != stay:
 		m.state = backstay.Stopping
 	case slot.Ready || sameRun && n.state == backstay.Running:
 		m.state = backstay.Running
@@ -83,13 +83,14 @@ func (m *machine) adoptEnd(slot keeperwire.Slot) {
 	case keeperwire.Failed:
 		m.state = backstay.Failed
 	case keeperwire.Completed:
-		m.state = backstay.Stopped
+		m.state = backstay.Failed
 		if m.last != nil && m.last.OK() {
 			m.state = backstay.Completed
 		}
 	default:
 		if slot.Starts > 0 {
 			m.state = backstay.Stopped
+			m.goneAlready()
 		}
 	}
 	if m.leave == withdrawing || m.leave == draining {
@@ -97,6 +98,14 @@ func (m *machine) adoptEnd(slot keeperwire.Slot) {
 	}
 	if m.cause != "" {
 		m.because = m.cause
+	}
+}
+
+// goneAlready is a slot that nobody wants to run: what is left of its way out is
+// to forget it.
+func (m *machine) goneAlready() {
+	if m.leave == stay {
+		m.leave, m.leaveWhy = removing, notByUs
 	}
 }
 
@@ -108,8 +117,11 @@ func (m *machine) reconcile(now time.Time, slot keeperwire.Slot) {
 	}
 	r := run{starts: slot.Starts, failures: int(slot.Failures), pid: int(slot.PID), at: unixNano(slot.StartedAt), why: slot.Why}
 	newer := slot.Starts > m.starts
-	if slot.Last.At != 0 && (newer || m.alive() && !runs(slot.State)) {
+	switch {
+	case slot.Last.At != 0 && (newer || m.alive() && !runs(slot.State)):
 		m.missed(now, r, ExitOf(slot.Last), newer)
+	case m.alive() && !runs(slot.State): // and nobody says how it ended
+		m.ended(now, r, backstay.Exit{At: now})
 	}
 	if runs(slot.State) {
 		m.begun(now, r)

@@ -113,8 +113,6 @@ func (m *machine) moved(now time.Time, to backstay.InstanceState, r run, next ti
 		m.set(now, to, fmt.Sprintf("ended %d times; the last: %s", m.failures, m.cause))
 	case backstay.Completed:
 		m.complete(now)
-	case backstay.Stopping:
-		m.set(now, to, m.because)
 	case backstay.Stopped:
 		m.halted(now)
 	default:
@@ -130,11 +128,14 @@ func (m *machine) moved(now time.Time, to backstay.InstanceState, r run, next ti
 func (m *machine) complete(now time.Time) {
 	m.healing = time.Time{}
 	if m.last != nil && !m.last.OK() {
-		m.set(now, backstay.Stopped, m.cause+"; its policy starts it no more")
+		m.set(now, backstay.Failed, m.cause+"; its policy starts it no more")
 		return
 	}
 	m.set(now, backstay.Completed, m.cause)
 }
+
+// notByUs is why an instance leaves that the keeper was told to stop by others.
+const notByUs = "stopped, and not by us"
 
 // halted takes that nothing runs, and nobody wants it to.
 func (m *machine) halted(now time.Time) {
@@ -142,8 +143,9 @@ func (m *machine) halted(now time.Time) {
 	case m.leave == stopping:
 		m.pid = 0
 		m.remove(now)
-	case m.leave == stay && m.starts > 0 && !m.alive():
-		m.set(now, backstay.Stopped, "stopped; "+m.cause)
+	case m.leave == stay && m.starts > 0 && !m.alive(): // somebody else has told the keeper
+		m.leaveWhy = notByUs
+		m.remove(now)
 	}
 }
 
@@ -180,12 +182,13 @@ func (m *machine) again(reason string) {
 	m.emit(effect{do: doStart})
 }
 
-// kill has the keeper end the run and begin another. Traffic ends first.
+// kill has the keeper end the run and begin another. Traffic ends first. Its
+// state stays: stopping is for those who leave, and are replaced.
 func (m *machine) kill(now time.Time, reason string) {
 	m.killing = true
 	m.setReady(now, false, reason)
 	m.stopProbes()
-	m.set(now, backstay.Stopping, reason)
+	m.because = reason
 	m.emit(effect{do: doKill, reason: reason})
 }
 
