@@ -31,11 +31,11 @@ func golden(t *testing.T, name, got string) {
 }
 
 // corpus returns the files of testdata that match, of which there are enough.
-func corpus(t testing.TB, pattern string, atLeast int) []string {
-	t.Helper()
+func corpus(tb testing.TB, pattern string, atLeast int) []string {
+	tb.Helper()
 	files, err := filepath.Glob("testdata/" + pattern)
 	if err != nil || len(files) < atLeast {
-		t.Fatalf("%d files %s, want %d: %v", len(files), pattern, atLeast, err)
+		tb.Fatalf("%d files %s, want %d: %v", len(files), pattern, atLeast, err)
 	}
 	return files
 }
@@ -49,21 +49,21 @@ func envOf(text []byte) config.Env {
 	return newFake(0)
 }
 
-func read(t testing.TB, name string) []byte {
-	t.Helper()
+func read(tb testing.TB, name string) []byte {
+	tb.Helper()
 	text, err := os.ReadFile(name)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return text
 }
 
-func mistakes(t testing.TB, name string, text []byte) *config.Error {
-	t.Helper()
+func mistakes(tb testing.TB, name string, text []byte) *config.Error {
+	tb.Helper()
 	f, err := config.ParseIn(envOf(text), name, text)
 	e := new(config.Error)
 	if f != nil || !errors.As(err, &e) {
-		t.Fatalf("%s: loads, or the error is of another kind: %v", name, err)
+		tb.Fatalf("%s: loads, or the error is of another kind: %v", name, err)
 	}
 	return e
 }

@@ -78,7 +78,7 @@ func (d *decoder) value(w where, n *node, v reflect.Value) {
 		v = v.Elem()
 		fresh(v)
 	}
-	text, isText := v.Addr().Interface().(encoding.TextUnmarshaler)
+	text, isText := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr())
 	switch {
 	case isText && (n.kind == scalar || v.Kind() != reflect.Struct || len(fields(v.Type())) == 0):
 		d.text(w, n, v, text)
@@ -96,7 +96,7 @@ func (d *decoder) value(w where, n *node, v reflect.Value) {
 // fresh fills in the defaults of a new value, and of the structs in one that has
 // none of its own.
 func fresh(v reflect.Value) {
-	if s, ok := v.Addr().Interface().(defaulter); ok {
+	if s, ok := reflect.TypeAssert[defaulter](v.Addr()); ok {
 		s.SetDefaults()
 		return
 	}

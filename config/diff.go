@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"encoding"
 	"fmt"
 	"reflect"
 	"slices"
@@ -65,7 +66,7 @@ func (d *differ) compare(key, tag string, a, b reflect.Value) {
 	if a.Kind() == reflect.Pointer && !a.IsNil() && !b.IsNil() {
 		a, b = a.Elem(), b.Elem()
 	}
-	_, isText := a.Interface().(interface{ MarshalText() ([]byte, error) })
+	_, isText := reflect.TypeAssert[encoding.TextMarshaler](a)
 	switch {
 	case !isText && isStruct(a.Type()):
 		for _, m := range members(a.Type()) {
@@ -131,10 +132,10 @@ func common(from, to []string) map[pair]bool {
 	for i := range length {
 		length[i] = make([]int, len(to)+1)
 	}
-	for i := len(from) - 1; i >= 0; i-- {
+	for i, text := range slices.Backward(from) {
 		for j := len(to) - 1; j >= 0; j-- {
 			length[i][j] = max(length[i+1][j], length[i][j+1])
-			if from[i] == to[j] {
+			if text == to[j] {
 				length[i][j] = length[i+1][j+1] + 1
 			}
 		}

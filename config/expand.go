@@ -105,10 +105,10 @@ func expandVersion(s, version string) string {
 	}
 	var b strings.Builder
 	for _, p := range parts {
-		switch {
-		case p.kind == "version":
+		switch p.kind {
+		case "version":
 			b.WriteString(version)
-		case p.kind == "":
+		case "":
 			b.WriteString(strings.ReplaceAll(p.text, "${", "$${"))
 		default:
 			b.WriteString(p.text)
@@ -126,16 +126,17 @@ func (d *decoder) expandable(w where, n *node) string {
 		d.hinted("an expansion is ${port.http}; $${ is the text ${")
 		return n.text
 	}
-	text := ""
+	var text strings.Builder
 	for _, p := range parts {
-		if text += p.text; p.kind != "" {
+		text.WriteString(p.text)
+		if p.kind != "" {
 			d.expansion(use{where: w, kind: p.kind, name: p.name, raw: p.text, at: n})
 		}
 	}
 	if _, ok := expansions[w.pattern]; ok {
 		return n.text
 	}
-	return text
+	return text.String()
 }
 
 // expansion refuses u where it may not stand, and else notes it for

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding"
 	"fmt"
 	"reflect"
 	"strings"
@@ -17,7 +18,7 @@ func dump(b *strings.Builder, key string, v reflect.Value) {
 	if v.Kind() == reflect.Pointer && !v.IsNil() {
 		v = v.Elem()
 	}
-	_, isText := v.Interface().(interface{ MarshalText() ([]byte, error) })
+	_, isText := reflect.TypeAssert[encoding.TextMarshaler](v)
 	switch {
 	case !isText && isStruct(v.Type()):
 		for _, m := range members(v.Type()) {

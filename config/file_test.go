@@ -55,9 +55,15 @@ func TestPortOf(t *testing.T) {
 		want    string
 		ok      bool
 	}{
-		{"shop", "", "http", true}, {"shop", "admin", "admin", true}, {"shop", "web", "web", false}, {"shop", "8080", "", false},
-		{"cache", "", "redis", true}, {"cache", "6379", "redis", true}, {"cache", "http", "http", false},
-		{"migrate", "", "http", false}, {"nothing", "", "http", false},
+		{"shop", "", "http", true},
+		{"shop", "admin", "admin", true},
+		{"shop", "web", "web", false},
+		{"shop", "8080", "", false},
+		{"cache", "", "redis", true},
+		{"cache", "6379", "redis", true},
+		{"cache", "http", "http", false},
+		{"migrate", "", "http", false},
+		{"nothing", "", "http", false},
 	} {
 		if name, ok := f.PortOf(c.service, c.ref); ok != c.ok || ok && name != c.want {
 			t.Errorf("%s %q is %q, %v", c.service, c.ref, name, ok)
@@ -136,7 +142,7 @@ func TestEveryFieldIsInTheLanguage(t *testing.T) {
 	}
 	var walk func(key string, v reflect.Type)
 	walk = func(key string, v reflect.Type) {
-		switch v.Kind() {
+		switch v.Kind() { //nolint:exhaustive // the others hold no keys
 		case reflect.Pointer:
 			walk(key, v.Elem())
 		case reflect.Map:

@@ -9,12 +9,12 @@ import (
 	"github.com/backstay/backstay/config"
 )
 
-func load(t testing.TB, name string) *config.File {
-	t.Helper()
-	text := read(t, name)
+func load(tb testing.TB, name string) *config.File {
+	tb.Helper()
+	text := read(tb, name)
 	f, err := config.ParseIn(envOf(text), filepath.Base(name), text)
 	if err != nil {
-		t.Fatalf("%s is refused:\n%v", name, err)
+		tb.Fatalf("%s is refused:\n%v", name, err)
 	}
 	return f
 }

@@ -41,7 +41,7 @@ func text(v reflect.Value) string {
 		}
 		return text(v.Elem())
 	}
-	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
+	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v); ok {
 		b, err := m.MarshalText()
 		if err != nil {
 			return err.Error()

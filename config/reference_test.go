@@ -147,7 +147,7 @@ var textType = reflect.TypeFor[encoding.TextMarshaler]()
 
 // inner returns the struct that a key of type v holds, or nil.
 func inner(v reflect.Type) reflect.Type {
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // the others hold no keys
 	case reflect.Pointer, reflect.Slice, reflect.Map:
 		return inner(v.Elem())
 	case reflect.Struct:
@@ -224,6 +224,7 @@ func (p *page) later() string {
 		key := named.Replace(pattern)
 		built := strings.Contains(p.b.String(), "`"+strings.TrimSuffix(strings.TrimSuffix(key, "[]"), ".*")+"`")
 		if key != pattern && slices.Contains(all, "`"+key+"`") {
+			last = key
 			continue
 		}
 		if !built && !strings.HasPrefix(key, last+".") && !strings.HasPrefix(key, last+"[") && !tops[key] {

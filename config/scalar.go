@@ -33,7 +33,6 @@ func yamlBoolean(s string) bool {
 type scalarKind struct {
 	code string
 	unit string // behind a number without one
-	try  string // where a number says nothing
 }
 
 var scalarKinds = map[reflect.Type]scalarKind{
