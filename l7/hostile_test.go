@@ -70,6 +70,37 @@ func TestRefusedHeadsThatComeInPiecesReachNobody(t *testing.T) {
 	}
 }
 
+// A request that is refused behind a good one ends the connection as well: the
+// good one is answered, the bad one refused, the next not read.
+func TestARefusedRequestBehindAGoodOneEndsTheConnection(t *testing.T) {
+	r := newHostileRig(t)
+	for _, bad := range []string{
+		"GET /bad HTTP/1.1\r\nHost : a.example\r\n\r\n",
+		"POST /bad HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"POST /bad HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+		"\x00", "GARBAGE\r\n", "\r\n\r\n\r\n",
+	} {
+		r.rec.take()
+		client := r.dial(nil)
+		_ = client.send([]byte("POST /good HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n\r\nhello" + bad + nextRequest))
+		first, raw, err := client.answer("POST")
+		if err != nil || first.StatusCode != http.StatusOK || !bytes.HasSuffix(raw, []byte("/good")) {
+			t.Errorf("%q: the good one: %q, %v", bad, raw, err)
+		}
+		second, raw, err := client.answer("GET")
+		if err != nil || second.StatusCode != http.StatusBadRequest || !second.Close {
+			t.Errorf("%q: the bad one: %q, %v", bad, raw, err)
+		}
+		if rest, err := client.rest(); len(rest) > 0 || err != nil {
+			t.Errorf("%q: behind it: %q, %v", bad, rest, err)
+		}
+		client.Close()
+		if heard := string(r.rec.take()); strings.Contains(heard, "/bad") || strings.Contains(heard, "/next") || !strings.HasSuffix(heard, "\r\n\r\nhello") {
+			t.Errorf("%q: the server heard %q", bad, heard)
+		}
+	}
+}
+
 // A body that goes wrong when its beginning is with the server already: the
 // server never sees a whole request, and what is behind is not read.
 func TestABodyThatGoesWrongLaterIsNeverWhole(t *testing.T) {

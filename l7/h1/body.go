@@ -22,6 +22,9 @@ type Body struct {
 	Length int64 // of kind Length
 }
 
+// Empty says that no byte of a body is to come.
+func (b Body) Empty() bool { return b.Kind == None || b.Kind == Length && b.Length == 0 }
+
 // CheckBody judges what has come of the body of a request, without reading it:
 // call it before anything of the request is sent on, so that a request that is
 // malformed in its first bytes reaches no server at all.

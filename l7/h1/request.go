@@ -154,7 +154,7 @@ func (r *Request) conclude() error {
 	r.Minor = int(r.minor)
 	r.KeepAlive = r.minor == 1 && !r.close // RFC 9112 9.3: not with HTTP/1.0 clients
 	r.fillBody()
-	if r.Body.Kind != None && bytes.Equal(r.Method, trace) {
+	if !r.Body.Empty() && bytes.Equal(r.Method, trace) {
 		return errTraceBody
 	}
 	return r.fillOptions()
@@ -209,8 +209,7 @@ func (r *Request) fillBody() {
 // with a body is left out: the server would have to read the body first, and
 // where that ends and the tunnel begins two programs must never have to agree on.
 func (r *Request) fillOptions() error {
-	empty := r.Body.Kind == None || r.Body.Kind == Length && r.Body.Length == 0
-	if empty {
+	if r.Body.Empty() {
 		r.Upgrade = r.switchable()
 	}
 	if r.expects == 0 {
@@ -219,6 +218,6 @@ func (r *Request) fillOptions() error {
 	if r.expects > 1 || !same(r.view(r.expect), "100-continue") {
 		return errExpect
 	}
-	r.Expect = r.minor == 1 && !empty // RFC 9110 10.1.1: not in HTTP/1.0
+	r.Expect = r.minor == 1 && !r.Body.Empty() // RFC 9110 10.1.1: not in HTTP/1.0
 	return nil
 }
