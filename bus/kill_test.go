@@ -83,7 +83,7 @@ func writeAndKill(t *testing.T, dir string, known uint64) (first, last uint64) {
 	})
 	must(t, err)
 	must(t, w.Close())
-	enough := 500 + rand.IntN(2000)
+	enough := 200 + rand.IntN(800)
 	lines := bufio.NewScanner(r)
 	for n, killed := 0, false; lines.Scan(); n++ {
 		id, _, _ := strings.Cut(lines.Text(), " ")
