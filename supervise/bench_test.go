@@ -32,8 +32,7 @@ func BenchmarkAnswer(b *testing.B) {
 		f.touch(m)
 		f.tick(now)
 		f.take(now)
-		for m := range f.seen {
-			delete(f.seen, m)
+		for _, m := range f.look() {
 			board.put(m.view())
 		}
 	}

@@ -36,14 +36,13 @@ type fleet struct {
 	loops    map[string]bool
 	queue    dueQueue
 	waiting  map[*machine]bool // for what they depend on
-	touched  map[*machine]bool // since the last take
-	seen     map[*machine]bool // taken since the last time somebody looked
+	touched  []*machine        // since the last take; lists, for a map that was large once stays slow to walk
+	seen     []*machine        // taken since the last time somebody looked
 }
 
 func newFleet() *fleet {
 	return &fleet{
 		machines: map[string]*machine{}, services: map[string]Service{}, waiting: map[*machine]bool{},
-		touched: map[*machine]bool{}, seen: map[*machine]bool{},
 	}
 }
 
@@ -56,7 +55,22 @@ func (f *fleet) add(now time.Time, m *machine, phase float64) {
 	f.touch(m)
 }
 
-func (f *fleet) touch(m *machine) { f.touched[m] = true }
+func (f *fleet) touch(m *machine) {
+	if !m.touched {
+		m.touched = true
+		f.touched = append(f.touched, m)
+	}
+}
+
+// look returns what has been taken since the last time.
+func (f *fleet) look() []*machine {
+	seen := f.seen
+	f.seen = nil
+	for _, m := range seen {
+		m.seen = false
+	}
+	return seen
+}
 
 // apply takes what the file says. A service that has left it keeps what was
 // said last, for those of its instances that are still there.
@@ -97,8 +111,11 @@ func (f *fleet) tick(now time.Time) {
 // those included.
 func (f *fleet) take(now time.Time) (orders []order) {
 	for len(f.touched) > 0 {
-		for _, m := range sortedOf(f.touched) {
-			delete(f.touched, m)
+		touched := f.touched
+		f.touched = nil
+		slices.SortFunc(touched, byName)
+		for _, m := range touched {
+			m.touched = false
 			orders = append(orders, f.takeOf(now, m)...)
 		}
 		f.release(now)
@@ -126,7 +143,10 @@ func (f *fleet) takeOf(now time.Time, m *machine) (orders []order) {
 		}
 	}
 	f.reschedule(m)
-	f.seen[m] = true
+	if !m.seen {
+		m.seen = true
+		f.seen = append(f.seen, m)
+	}
 	delete(f.waiting, m)
 	if m.state == backstay.Waiting && m.leave == stay && f.machines[m.id] == m {
 		f.waiting[m] = true

@@ -78,9 +78,10 @@ type machine struct {
 	open     [2]bool   // drains that have not answered: short, long
 	forced   bool      // a bound was reached on the way out
 
-	turn  *turn // in the fleet's queue
-	noted note  // as last written
-	out   []effect
+	turn          *turn // in the fleet's queue
+	touched, seen bool  // on the fleet's lists
+	noted         note  // as last written
+	out           []effect
 }
 
 // newMachine returns an instance that has not been started.

@@ -87,8 +87,7 @@ func (s *Supervisor) Run(ctx context.Context, ready func()) error {
 // those who asked.
 func (s *Supervisor) work(now time.Time) {
 	s.carryAll(now)
-	for m := range s.fleet.seen {
-		delete(s.fleet.seen, m)
+	for _, m := range s.fleet.look() {
 		s.show(m)
 	}
 	for _, reply := range s.replies {
