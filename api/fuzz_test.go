@@ -17,9 +17,14 @@ import (
 // and the handler does not panic.
 func FuzzRequest(f *testing.F) {
 	for _, s := range [][3]string{
-		{"GET", "/v1/status", ""}, {"GET", "/v1/why?ref=shop-11", ""}, {"GET", "/v1/events?tail=1&follow=false&since=2026-01-02T15:04:05Z", ""},
-		{"POST", "/v1/services/shop/deploy", `{"version":"v2","again":true}`}, {"PUT", "/v1/services/shop/scale", `{"replicas":null}`},
-		{"PUT", "/v1/config?name=x", "schema: 1"}, {"POST", "/v1/services/shop/rollback", `{"to":[[{"a":1}]]}`}, {"GET", "/v1//%2e", "x"},
+		{"GET", "/v1/status", ""},
+		{"GET", "/v1/why?ref=shop-11", ""},
+		{"GET", "/v1/events?tail=1&follow=false&since=2026-01-02T15:04:05Z", ""},
+		{"POST", "/v1/services/shop/deploy", `{"version":"v2","again":true}`},
+		{"PUT", "/v1/services/shop/scale", `{"replicas":null}`},
+		{"PUT", "/v1/config?name=x", "schema: 1"},
+		{"POST", "/v1/services/shop/rollback", `{"to":[[{"a":1}]]}`},
+		{"GET", "/v1//%2e", "x"},
 	} {
 		f.Add(s[0], s[1], s[2])
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/backstay/backstay"
@@ -104,6 +105,15 @@ type Counters struct {
 	Failed   uint64 `json:"failed"`   // answered 5xx by the server or by us, reset or timed out
 	Retried  uint64 `json:"retried"`  // second and further tries
 	InFlight int    `json:"in_flight"`
+}
+
+// String returns c in words: "300 requests, 2 failed, 6 in flight".
+func (c Counters) String() string {
+	requests := " requests, "
+	if c.Requests == 1 {
+		requests = " request, "
+	}
+	return fmt.Sprint(c.Requests) + requests + fmt.Sprintf("%d failed, %d in flight", c.Failed, c.InFlight)
 }
 
 // Frontend is addresses that accept traffic.

@@ -72,7 +72,10 @@ func (f Facts) waiting(p *Proof, s Service, i Instance) {
 }
 
 func (f Facts) starting(p *Proof, s Service, i Instance) {
-	p.What = fmt.Sprintf("it runs as pid %d and has not been ready since it started %s", i.PID, f.ago(i.Started))
+	p.What = "it is being started"
+	if i.PID > 0 {
+		p.What = fmt.Sprintf("it runs as pid %d and has not been ready since it started %s", i.PID, f.ago(i.Started))
+	}
 	p.Because = append(p.Because, f.unready(s, i)...)
 	p.Do = []string{"backstay logs " + i.ID + " -n 50", f.edit(probeKey(s, i), "ask something else, or more patiently")}
 }
@@ -161,8 +164,7 @@ func (f Facts) well(i Instance) []Fact {
 		}
 	}
 	if i.Server != nil {
-		t := i.Server.Traffic
-		facts = append(facts, Fact{Text: fmt.Sprintf("%d requests so far, %d failed, %d in flight", t.Requests, t.Failed, t.InFlight)})
+		facts = append(facts, Fact{Text: "so far " + i.Server.Traffic.String()})
 	}
 	if i.Starts > 1 && i.Last != nil {
 		facts = append(facts, Fact{Text: fmt.Sprintf("run %d; the one before %s", i.Starts, i.Last), At: i.Last.At})

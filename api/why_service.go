@@ -193,5 +193,5 @@ func trafficText(c *Counters) string {
 	if c == nil {
 		return ""
 	}
-	return fmt.Sprintf(": %d requests, %d failed, %d in flight", c.Requests, c.Failed, c.InFlight)
+	return ": " + c.String()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -153,9 +154,7 @@ func deployEnd(d api.Deploy) string {
 	if d.Reason != "" {
 		text += ": " + plainText(d.Reason)
 	}
-	for _, l := range d.LastLog {
-		text += "\n  | " + plainText(l)
-	}
+	text += logTail(d.LastLog)
 	switch d.State {
 	case api.DeployRolledBack:
 		text += fmt.Sprintf("\n%s runs; %s is not tried again by itself (backstay deploy %s --again)", d.From, d.To, d.Service)
@@ -167,6 +166,15 @@ func deployEnd(d api.Deploy) string {
 	default:
 	}
 	return text
+}
+
+// logTail is the last lines of a log, each on a line of its own.
+func logTail(lines []string) string {
+	var b strings.Builder
+	for _, l := range lines {
+		b.WriteString("\n  | " + plainText(l))
+	}
+	return b.String()
 }
 
 // words are the states for people.

@@ -21,7 +21,7 @@ func (a *app) diff() *cobra.Command {
 					_, err := fmt.Fprintln(w, "no difference")
 					return err
 				}
-				return writeChanges(w, changes)
+				return writeChanges(w, changes, "")
 			})
 		},
 	}

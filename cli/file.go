@@ -46,9 +46,8 @@ func unreadable(name string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		do = "run the command as a user that may read it"
 	}
-	var path *fs.PathError
 	why := err
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		why = path.Err
 	}
 	return &backstay.Problem{Code: "file_unreadable", What: "the file cannot be read", Where: plainText(name), Why: why.Error(), Do: do}

@@ -119,7 +119,7 @@ func harmless(s string) string {
 // ended takes ^C for the end of what follows without end.
 func (a *app) ended(ctx context.Context, follow bool, err error) error {
 	if follow && ctx.Err() != nil {
-		return nil
+		err = nil
 	}
 	return err
 }

@@ -41,7 +41,7 @@ func Main() int {
 // Run runs the command that args ask for.
 func Run(ctx context.Context, s *Surroundings, args []string) backstay.ExitCode {
 	a := &app{Surroundings: s, dirs: daemon.DefaultDirs()}
-	root := a.root()
+	root := a.root() //nolint:contextcheck // each command gets ctx when it is executed
 	root.SetArgs(args)
 	root.SetIn(s.In)
 	root.SetOut(s.Out)

@@ -73,11 +73,11 @@ func columns(w io.Writer, rows ...string) error {
 	var b strings.Builder
 	for _, r := range rows {
 		cells := strings.Split(r, "\t")
-		line := ""
+		var line strings.Builder
 		for i, c := range cells[:len(cells)-1] {
-			line += c + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c)+2)
+			line.WriteString(c + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c)+2))
 		}
-		b.WriteString(strings.TrimRight(line+cells[len(cells)-1], " ") + "\n")
+		b.WriteString(strings.TrimRight(line.String()+cells[len(cells)-1], " ") + "\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -94,8 +94,7 @@ func row(cells ...any) string {
 
 // tell writes why a command failed to stderr and returns its status.
 func (a *app) tell(err error) backstay.ExitCode {
-	var mistakes *config.Error
-	if errors.As(err, &mistakes) {
+	if mistakes, ok := errors.AsType[*config.Error](err); ok {
 		err = refusalOf(mistakes)
 	}
 	r := asRefusal(err)
@@ -155,9 +154,6 @@ func writeProblem(w io.Writer, p *backstay.Problem) {
 func count(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
-	}
-	if strings.HasSuffix(thing, "y") {
-		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(thing, "y"))
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
 }

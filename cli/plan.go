@@ -45,7 +45,7 @@ func writePlan(w io.Writer, p api.Plan) error {
 		_, err := fmt.Fprintf(w, "no changes: config %s\n", p.To)
 		return err
 	}
-	if err := writeChanges(w, p.Changes); err != nil {
+	if err := writeChanges(w, p.Changes, "no request notices"); err != nil {
 		return err
 	}
 	for _, o := range p.Overrides {
@@ -61,13 +61,14 @@ func writePlan(w io.Writer, p api.Plan) error {
 	return nil
 }
 
-// writeChanges writes one line for each change, and below it what requests notice.
-func writeChanges(w io.Writer, changes []api.Change) error {
+// writeChanges writes one line for each change, with what requests notice of it;
+// none is what stands there if they do not.
+func writeChanges(w io.Writer, changes []api.Change, none string) error {
 	var rows []string
 	for _, c := range changes {
 		notice := c.Traffic
 		if notice == "" {
-			notice = "no request notices"
+			notice = none
 		}
 		rows = append(rows, row(c.Tag, plainText(c.Text), notice, c.Where))
 	}

@@ -32,7 +32,7 @@ func TestCommandsAreWhole(t *testing.T) {
 			t.Errorf("%s: %q, group %q", c.Name(), c.Short, c.GroupID)
 		}
 	}
-	for _, want := range strings.Fields(`agent up down dev demo validate plan apply status why logs deploy rollback pause resume abort
+	for want := range strings.FieldsSeq(`agent up down dev demo validate plan apply status why logs deploy rollback pause resume abort
 		releases history diff scale start stop restart drain undrain events version role`) {
 		if !names[want] {
 			t.Errorf("there is no command %s", want)

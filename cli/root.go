@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -73,10 +74,8 @@ func (a *app) globals(f *pflag.FlagSet) {
 
 func (a *app) checkGlobals() error {
 	outputs := []string{"table", "json", "yaml"}
-	for _, o := range outputs {
-		if a.output == o {
-			return nil
-		}
+	if slices.Contains(outputs, a.output) {
+		return nil
 	}
 	bad := a.output
 	a.output = "table"

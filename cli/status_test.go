@@ -43,7 +43,7 @@ var statuses = map[string]struct {
 	"moving": {backstay.ExitDegraded, func(st *api.Status) {
 		all := shop(st).Instances
 		all[0].State, all[0].Drained, all[0].Since = backstay.Draining, true, apitest.Before(time.Second)
-		all[1].State, all[1].Ready, all[1].Started = backstay.Starting, false, apitest.Before(2*time.Second)
+		all[1].State, all[1].Ready, all[1].Since = backstay.Starting, false, apitest.Before(2*time.Second)
 		all[1].Probes[0].Good, all[1].Probes[0].Output = false, "connect: refused"
 		all[2].Drained, all[2].DrainedBy = true, "ann"
 		st.Overrides = []api.Override{{Ref: "instance/shop-33cc33", What: "drained", Value: "true", By: "ann", Since: apitest.Before(time.Minute), Ending: "backstay undrain shop-33cc33"}}

@@ -207,7 +207,7 @@ func (v *view) instanceState(i api.Instance) string {
 	case backstay.Running:
 		return v.runningState(i)
 	case backstay.Starting:
-		return fmt.Sprintf("starting for %s, pid %d", api.Age(now.Sub(i.Started)), i.PID) + probeText(i)
+		return "starting for " + api.Age(now.Sub(i.Since)) + pidText(i) + probeText(i)
 	case backstay.Waiting:
 		return "waiting for " + strings.Join(i.WaitsFor, ", ")
 	case backstay.Backoff:
@@ -225,6 +225,14 @@ func (v *view) instanceState(i api.Instance) string {
 	default:
 		return string(i.State)
 	}
+}
+
+// pidText names the process, if there is one yet.
+func pidText(i api.Instance) string {
+	if i.PID == 0 {
+		return ""
+	}
+	return ", pid " + strconv.Itoa(i.PID)
 }
 
 func (v *view) runningState(i api.Instance) string {

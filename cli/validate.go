@@ -31,8 +31,7 @@ func (a *app) validate() *cobra.Command {
 				name = fileArg(args) // as it was typed
 			}
 			f, err := config.Parse(name, text)
-			var bad *config.Error
-			if errors.As(err, &bad) {
+			if bad, ok := errors.AsType[*config.Error](err); ok {
 				return a.mistakes(name, bad)
 			}
 			if err != nil {
