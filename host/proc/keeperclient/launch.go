@@ -53,10 +53,11 @@ func Launch(ctx context.Context, path, dir string, env []string) error {
 	return nil
 }
 
-// environment drops what made this process an instance: the keeper is none.
+// environment drops what made this process an instance of a keeper: the keeper is
+// none, and where there are no cgroups it kills by these marks.
 func environment(env []string) []string {
 	return slices.DeleteFunc(slices.Clone(env), func(v string) bool {
-		return strings.HasPrefix(v, "BACKSTAY_INSTANCE=") || strings.HasPrefix(v, "LISTEN_")
+		return strings.HasPrefix(v, "BACKSTAY_INSTANCE=") || strings.HasPrefix(v, "BACKSTAY_KEEPER=") || strings.HasPrefix(v, "LISTEN_")
 	})
 }
 

@@ -93,11 +93,11 @@ func TestLaunchWaitsNoLongerThanItsContext(t *testing.T) {
 // of that process and no other.
 func TestLaunchedKeeperAnswersAndIsKilled(t *testing.T) {
 	dir := t.TempDir()
-	env := []string{"FAKE_KEEPER=good", "BACKSTAY_INSTANCE=backstay-agent", "LISTEN_FDS=1", "KEPT=yes"}
+	env := []string{"FAKE_KEEPER=good", "BACKSTAY_INSTANCE=backstay-agent", "BACKSTAY_KEEPER=" + dir, "LISTEN_FDS=1", "KEPT=yes"}
 	must(t, Launch(t.Context(), "/proc/self/exe", dir, env))
 	c, err := Dial(t.Context(), Options{Socket: filepath.Join(dir, "sock")})
 	must(t, err)
-	if got := c.Welcome().BootID; strings.Contains(got, "BACKSTAY_INSTANCE") || strings.Contains(got, "LISTEN_FDS") || !strings.Contains(got, "KEPT=yes") {
+	if got := c.Welcome().BootID; strings.Contains(got, "BACKSTAY_") || strings.Contains(got, "LISTEN_FDS") || !strings.Contains(got, "KEPT=yes") {
 		t.Errorf("environment\n%s", got)
 	}
 	if sid, _, e := syscall.RawSyscall(syscall.SYS_GETSID, uintptr(c.Welcome().PID), 0, 0); e != 0 || int32(sid) != c.Welcome().PID {
