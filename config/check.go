@@ -246,7 +246,7 @@ func (c *check) instead(key string) bool {
 // relations are the mistakes between values that stand beside each other: with
 // one of them unread its default says nothing.
 var relations = map[string]bool{
-	"timeout_over_period": true, "drain_order": true, "deadline_too_short": true, "no_step": true,
+	"timeout_over_period": true, "deadline_too_short": true, "no_step": true,
 }
 
 // find returns where key stands, or else what it would stand in.

@@ -76,7 +76,6 @@ var codes = map[string]string{
 	"bad_rlimit_name":     "known: nofile, nproc, core, memlock, stack and the others of setrlimit(2)",
 	"bad_variable":        "use A-Z, 0-9 and _",
 	"reserved_variable":   "take it out",
-	"drain_order":         "",
 	"no_readiness":        "",
 	"no_probe":            "",
 	"several_probes":      "take one of them out",

@@ -260,14 +260,16 @@ func (m *mistakes) hosts(all []string) {
 }
 
 func (m *mistakes) path(p string) {
+	plain, _, query := strings.Cut(p, "?")
+	prefix, _, star := strings.Cut(p, "*")
 	bad := backstay.BadTarget(p)
 	switch {
 	case bad != "":
 		m.Say("bad_path", "path", "/"+strings.Trim(p, "/ ")+"/", "%q %s", p, bad)
-	case strings.Contains(p, "?"):
-		m.Say("bad_path", "path", p[:strings.Index(p, "?")], "%q has a query; routes look at the path alone", p)
-	case strings.Contains(p, "*"):
-		m.Say("bad_path", "path", p[:strings.Index(p, "*")], "%q: a star has no meaning; a trailing / is a prefix", p)
+	case query:
+		m.Say("bad_path", "path", plain, "%q has a query; routes look at the path alone", p)
+	case star:
+		m.Say("bad_path", "path", prefix, "%q: a star has no meaning; a trailing / is a prefix", p)
 	case dotSegment.MatchString(p):
 		m.Say("bad_path", "path", "", "%q has a . or .. in it and matches no request", p)
 	}

@@ -141,9 +141,6 @@ func (r *Restart) check(m *backstay.Mistakes) {
 
 func (s *Service) checkStop(m *backstay.Mistakes) {
 	checkSignal(m, s.Stop.Signal)
-	if s.Stop.DrainLong < s.Stop.Drain {
-		m.Say("drain_order", "stop.drain_long", s.Stop.Drain.String(), "%s is shorter than drain, %s", s.Stop.DrainLong, s.Stop.Drain)
-	}
 	if s.Logs.MaxSize < leastLogSize {
 		m.Say("out_of_range", "logs.max_size", leastLogSize.String(), "%s is smaller than %s", s.Logs.MaxSize, leastLogSize)
 	}
