@@ -114,8 +114,7 @@ type ConfigAsk struct {
 
 // DeployAsk says what to deploy. Empty means the release that is wanted anyway.
 type DeployAsk struct {
-	Version   string `json:"version,omitempty"`   // becomes an override of version:
-	Reset     bool   `json:"reset,omitempty"`     // ends that override
+	Version   string `json:"version,omitempty"`   // becomes an override of version:; that of the file ends it
 	Again     bool   `json:"again,omitempty"`     // a release that was rolled back is tried once more
 	Supersede bool   `json:"supersede,omitempty"` // a running deploy gives way
 }

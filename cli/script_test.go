@@ -144,6 +144,8 @@ func change(ts *testscript.TestScript, _ bool, args []string) {
 				Text:     "shop.yaml:3:1: 30 has no unit\n    3 | grace: 30\n      |        ^ try 30s",
 			}
 		}
+	case "overridden":
+		b.State.Overrides = []api.Override{{Ref: "service/shop", What: "version", Value: "v2", File: "v1"}}
 	case "lines":
 		for n, text := range []string{"listening on :20001", "\x1b[31mpanic\x1b[0m\tat 7"} {
 			b.Lines = append(b.Lines, api.LogLine{At: apitest.Before(time.Duration(10-n) * time.Second), Service: "shop", Instance: "shop-11aa11", Stream: []string{"stdout", "stderr"}[n], Text: text})
