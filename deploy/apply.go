@@ -13,7 +13,7 @@ import (
 // and the deploys that follow have begun; one that a guard refuses is seen in
 // Status. Services that are not in wants any more are stopped.
 func (d *Deployer) Apply(ctx context.Context, wants map[string]Want) error {
-	var begin, back []string
+	var begin, fix, back []string
 	err := d.own(ctx, func() error {
 		errs := d.take(wants)
 		for _, name := range slices.Sorted(maps.Keys(wants)) {
@@ -21,15 +21,18 @@ func (d *Deployer) Apply(ctx context.Context, wants map[string]Want) error {
 			switch n := s.rec.newest(); {
 			case s.due():
 				begin = append(begin, name)
+			case s.want != nil && n.Live() && n.Kind == First && n.Goods == 0 && n.To != s.wantSeq:
+				fix = append(fix, name)
 			case s.want != nil && n.Live() && n.Kind == Roll && n.State != RollingBack && n.From == s.wantSeq && n.NoWay == "":
 				back = append(back, name)
 			}
 		}
 		return errs
 	})
-	for _, name := range begin {
+	for _, name := range slices.Concat(begin, fix) {
 		rel := wants[name].Release
-		_, e := d.begin(ctx, name, Ask{By: rel.By, Why: rel.Why})
+		// A first release that nothing good has come of yet is not waited for.
+		_, e := d.begin(ctx, name, Ask{By: rel.By, Why: rel.Why, Supersede: slices.Contains(fix, name)})
 		err = errors.Join(err, unlessProblem(e))
 	}
 	for _, name := range back {

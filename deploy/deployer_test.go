@@ -834,3 +834,56 @@ func TestFilesOfVersion1AreRead(t *testing.T) {
 		t.Errorf("put aside: %q", broken)
 	}
 }
+
+// A first release that does not come up is mended by the next apply, at once.
+func TestABrokenFirstReleaseIsMendedWithoutWaiting(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.wantRelease("v1", 1, diesAtOnce, nil)
+		h.apply()
+		time.Sleep(2 * time.Second)
+		h.wantRelease("v2", 2, fine, nil)
+		h.apply()
+		h.until(Done)
+		h.serve("shop@2 x3")
+		if states := h.states(); states != "first superseded, first done" {
+			t.Error(states)
+		}
+		if _, err := h.Rollback(h.t.Context(), "shop", 0, "ann"); err == nil {
+			t.Error("goes back to what was never good")
+		}
+	})
+}
+
+// A reboot takes all instances. What waits for a person must not keep the
+// service down for that.
+func TestAfterARebootSomethingServes(t *testing.T) {
+	for _, s := range []State{Paused, Stuck, Rolling, RollingBack} {
+		inHouse(t, func(h *house) {
+			h.runs("v1", fine)
+			h.wantRelease("v2", 2, diesYoung, func(w *Want) {
+				if s == Paused {
+					w.Config.OnFailure = "pause"
+				}
+			})
+			if s == Stuck {
+				h.pool.do(func() {
+					h.pool.w.programs[1] = never
+					for _, b := range h.pool.w.bodies {
+						b.program, b.Ready = never, false
+					}
+				})
+			}
+			h.apply()
+			h.until(s)
+			h.close()
+			h.pool.do(func() { h.pool.w.bodies, h.pool.w.programs[1] = nil, fine })
+			h.open()
+			h.apply()
+			time.Sleep(time.Minute)
+			h.serve("shop@1 x3")
+			if s == Stuck || s == Paused {
+				h.until(s)
+			}
+		})
+	}
+}

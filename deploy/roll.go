@@ -46,6 +46,13 @@ func (p *planner) rolling() {
 	if p.strays() {
 		return
 	}
+	// With surge an old one leaves when its successor is good. So if nothing is
+	// there the host has gone down: what is known to be good comes back first.
+	if p.surge > 0 && p.d.Kind == Roll && p.d.Goods == 0 {
+		if p.revive(); p.starts() > 0 {
+			return
+		}
+	}
 	p.retire()
 	fresh, old := number(p.here, staying), number(p.away, staying)
 	n := min(p.Replicas-fresh, p.Replicas+p.surge-fresh-old)
@@ -235,6 +242,7 @@ func (p *planner) pause() {
 	if p.Replicas == 0 {
 		p.stopAll()
 	}
+	p.revive()
 	over := p.d.Since.Add(pausedAtMost)
 	if p.d.From == 0 || p.d.NoWay != "" {
 		return
@@ -247,6 +255,15 @@ func (p *planner) pause() {
 	p.back()
 }
 
+// revive starts the release in force where no instance is left: after a reboot,
+// or a stop and a start, a deploy that waits for a person must not keep the
+// service down.
+func (p *planner) revive() {
+	if p.Current != 0 && len(p.here)+len(p.away) == 0 {
+		p.start(p.Current, p.Replicas)
+	}
+}
+
 // stuck acts no more, but for a stop. The first release of a service may still
 // get good: it has nothing to go back to, and is waited for.
 func (p *planner) stuck() {
@@ -254,6 +271,7 @@ func (p *planner) stuck() {
 		p.stopAll()
 		return
 	}
+	p.revive()
 	if p.d.From != 0 {
 		return
 	}
