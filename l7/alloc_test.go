@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -35,8 +36,10 @@ func (p *pipe) Write(b []byte) (int, error) { p.asked = true; return len(b), nil
 func (p *pipe) Close() error                     { return nil }
 func (p *pipe) SetReadDeadline(time.Time) error  { return nil }
 func (p *pipe) SetWriteDeadline(time.Time) error { return nil }
-func (p *pipe) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3), Port: 4} }
-func (p *pipe) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80} }
+func (p *pipe) RemoteAddr() net.Addr             { return net.TCPAddrFromAddrPort(clientAt) }
+func (p *pipe) LocalAddr() net.Addr              { return net.TCPAddrFromAddrPort(proxyAt) }
+
+var clientAt, proxyAt = netip.MustParseAddrPort("10.1.2.3:4"), netip.MustParseAddrPort("10.0.0.1:80")
 
 // newHot is a proxy with 100 hosts and a server that answers at once.
 func newHot(tb testing.TB) (*Proxy, *conn) {

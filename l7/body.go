@@ -28,7 +28,7 @@ func bufferPool(size int) *sync.Pool {
 	return &sync.Pool{New: func() any { b := make([]byte, size); return &b }}
 }
 
-func getBuffer(from *sync.Pool) *[]byte { return from.Get().(*[]byte) } //nolint:errcheck,forcetypeassert // the pool has nothing else
+func getBuffer(from *sync.Pool) *[]byte { return from.Get().(*[]byte) } //nolint:forcetypeassert // the pool has nothing else
 
 // errCut is a body that ended before its frame said so.
 var errCut = errors.New("body ended early")
@@ -122,11 +122,11 @@ func (b *bodyReader) fill() error {
 	if n > 0 {
 		return nil
 	}
-	if err == io.EOF && b.kind == h1.UntilClose {
+	if errors.Is(err, io.EOF) && b.kind == h1.UntilClose {
 		b.ended = true
 		return nil
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return errCut
 	}
 	return err

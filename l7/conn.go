@@ -163,7 +163,7 @@ func (c *conn) end() {
 		c.p.log.Error("connection ended by a panic", "why", fmt.Sprint(r), "stack", string(debug.Stack()))
 	}
 	c.ex.abandon()
-	_ = c.Conn.Close()
+	_ = c.Close()
 	c.home.remove(c)
 	smallBuffers.Put(c.small)
 }

@@ -20,7 +20,7 @@ type listener struct {
 func (l *listener) close() {
 	l.once.Do(func() {
 		close(l.done)
-		_ = l.Listener.Close()
+		_ = l.Close()
 	})
 }
 

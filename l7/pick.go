@@ -1,6 +1,10 @@
 package l7
 
-import "github.com/backstay/backstay"
+import (
+	"slices"
+
+	"github.com/backstay/backstay"
+)
 
 // pick returns the index in list of the server that takes the next request, or
 // -1. List holds servers that are ready and not draining, and nobody else is
@@ -42,12 +46,7 @@ func (e *electorate) may(m *member) bool {
 	if !e.all && m.ejected(e.now) {
 		return false
 	}
-	for _, t := range e.tried {
-		if t == m.server {
-			return false
-		}
-	}
-	return true
+	return !slices.Contains(e.tried, m.server)
 }
 
 // allEjected reports whether nobody is left in service. One that has failed

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/internal/nettest"
 	"github.com/backstay/backstay/l7"
 )
 
@@ -88,7 +88,7 @@ func newRig(tb testing.TB, change func(*l7.Snapshot), servers ...string) *rig {
 	if change != nil {
 		change(&r.snap)
 	}
-	r.proxy = l7.New(l7.Options{Log: slog.New(slog.DiscardHandler), Events: r.events})
+	r.proxy = l7.New(l7.Options{Log: slog.New(slog.DiscardHandler), Events: r.events, Quiet: nettest.Quiet})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)

@@ -93,12 +93,7 @@ func hasPrefix(b []byte, prefix string) bool {
 }
 
 func holds(list []string, b []byte) bool {
-	for _, s := range list {
-		if string(b) == s {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(list, func(s string) bool { return string(b) == s }) // b is not copied
 }
 
 func anyContains(list []netip.Prefix, a netip.Addr) bool {

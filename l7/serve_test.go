@@ -371,7 +371,7 @@ func TestAServerThatFailsIsEjectedAndComesBackWithItsNextStart(t *testing.T) {
 		t.Errorf("after a new start: %+v", s)
 	}
 	got := strings.Join(r.events.kinds(), ", ")
-	if got != "ejected shop/shop-000000, reinstated shop/shop-000000" {
+	if got != "ejected shop-000000, reinstated shop-000000" {
 		t.Errorf("events: %s", got)
 	}
 }

@@ -303,7 +303,7 @@ func (p *Proxy) eject(t *target, s *server, now int64, why string) {
 	s.until.Store(until)
 	s.ejections.Add(1)
 	p.record(backstay.Event{
-		Kind: backstay.Ejected, Ref: backstay.NewRef("service", s.service, s.id), From: "in service", To: "ejected",
+		Kind: backstay.Ejected, Ref: backstay.NewRef("instance", s.id), From: "in service", To: "ejected",
 		Because: why + "; for " + backstay.Duration(time.Duration(until-now).Round(time.Millisecond)).String(),
 	})
 }

@@ -1,6 +1,7 @@
 package l7
 
 import (
+	"errors"
 	"io"
 	"time"
 
@@ -173,7 +174,7 @@ func (c *conn) gatherInto(kept []byte) bool {
 	ex := &c.ex
 	for {
 		data, err := c.body.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			ex.kept, c.req.Body = kept, h1.Body{Kind: h1.Length, Length: int64(len(kept))}
 			c.body.detach()
 			return true
@@ -234,10 +235,10 @@ func (ex *exchange) pump(w *bodyWriter) (fault error, whole bool) {
 		return nil, false
 	}
 	readErr, writeErr := w.copyFrom(b)
-	if b.stop.Load() { // we have ended it
-		return nil, false
+	if readErr != nil && !b.stop.Load() { // else we have ended it
+		return readErr, false
 	}
-	return readErr, readErr == nil && writeErr == nil
+	return nil, readErr == nil && writeErr == nil
 }
 
 // markAnswered says that the head is here: from now on the reader of the answer

@@ -83,6 +83,6 @@ func (t *tunnel) wait(now int64) time.Duration {
 
 func (t *tunnel) hangUp(to, from *timed) {
 	t.broken.Store(true)
-	_ = to.Conn.Close()
-	_ = from.Conn.Close()
+	_ = to.Close()
+	_ = from.Close()
 }

@@ -121,7 +121,7 @@ func (p *Proxy) sweep() {
 
 func (p *Proxy) reinstated(s *server, why string) {
 	p.record(backstay.Event{
-		Kind: backstay.Reinstated, Ref: backstay.NewRef("service", s.service, s.id), From: "ejected", To: "in service", Because: why,
+		Kind: backstay.Reinstated, Ref: backstay.NewRef("instance", s.id), From: "ejected", To: "in service", Because: why,
 	})
 }
 
