@@ -281,8 +281,8 @@ func (n *node) clean() {
 		}
 	}
 	if left := n.processes(); len(left) > 0 {
-		n.t.Errorf("left running: %v", left)
 		for _, pid := range left {
+			n.t.Errorf("left running: %d, %s", pid, n.kindOf(pid))
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
