@@ -28,10 +28,10 @@ const (
 	longestName  = 63 - len("-7f3a9c") // the instance's name is a label too
 	mostReplicas = 1000                // what one host has been measured with
 	mostLogFiles = 1000
-	leastLogSize = backstay.Size(64 << 10) // smaller files would rotate with every burst
-	leastBackoff = backstay.Duration(1e6)  // shorter pauses between crashes are a busy loop
-	mostRestarts = 1_000_000               // within one window
-	mostPorts    = 64                      // of one service; each auto one costs a port per instance
+	leastLogSize = backstay.Size(4 << 10) // a page: smaller files would rotate with every burst
+	leastBackoff = backstay.Duration(1e6) // shorter pauses between crashes are a busy loop
+	mostRestarts = 1_000_000              // within one window
+	mostPorts    = 64                     // of one service; each auto one costs a port per instance
 )
 
 // Check returns what is wrong with the service called name by itself: nothing

@@ -49,7 +49,8 @@ func adopt(now time.Time, slot keeperwire.Slot) *machine {
 // adoptRun takes over a process. Ready stays ready: the keeper forgets it with
 // the run it was said about.
 func (m *machine) adoptRun(now time.Time, slot keeperwire.Slot, n note) {
-	m.pid, m.started, m.up = int(slot.PID), unixNano(slot.StartedAt), now
+	m.pid, m.started = int(slot.PID), unixNano(slot.StartedAt)
+	m.up = now.Add(-max(0, now.Sub(m.started))) // an initial delay does not begin anew
 	m.ready = slot.Ready
 	sameRun := n.starts == slot.Starts
 	if sameRun {

@@ -24,7 +24,11 @@ func (m *machine) begin(now time.Time) {
 		return
 	}
 	m.waits = nil
-	m.set(now, backstay.Starting, "what it depends on is there")
+	because := "it waits for nothing"
+	if len(m.conf.DependsOn) > 0 {
+		because = "what it depends on is there"
+	}
+	m.set(now, backstay.Starting, because)
 	m.emit(effect{do: doStart})
 }
 

@@ -497,3 +497,61 @@ func TestRunCanBeCalledAgain(t *testing.T) {
 		w.gone(id)
 	})
 }
+
+func TestWhatWasMissedIsToldAndChangesNothing(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
+		id := w.start("shop")
+		time.Sleep(time.Minute)
+		exit := keeperwire.Exit{At: time.Now().Add(-time.Hour).UnixNano(), Known: true, Signal: 11}
+		w.Missed(keeperwire.Event{Kind: keeperwire.EvExited, ID: id, Exit: exit})
+		w.Missed(keeperwire.Event{Kind: keeperwire.EvStarted, ID: id})
+		w.wants(id, backstay.Running, true)
+		told := w.events.of(backstay.StateChanged)
+		if last := told[len(told)-1]; !strings.Contains(last, "while no agent was there: killed by SIGSEGV") {
+			w.t.Errorf("told: %v", told)
+		}
+	})
+}
+
+func TestWaitsSayWhatIsWrongWithWhatTheyWaitFor(t *testing.T) {
+	web := service("readiness")
+	web.DependsOn = map[string]Condition{"db": Ready}
+	in(t, map[string]Service{"db": service("readiness"), "web": web}, func(w *world) {
+		a, b := w.start("web"), w.start("db")
+		w.keeper.behave(b, func(p *program) { p.bad = map[string]string{"readiness": "no disk"} })
+		for range 10 {
+			settle()
+			w.keeper.exit(b, 1, 0)
+			time.Sleep(31 * time.Second)
+		}
+		w.wants(a, backstay.Waiting, false)
+		if v := w.find(a); !strings.Contains(v.Because, b+" is failed: ended 10 times") {
+			w.t.Errorf("because %q", v.Because)
+		}
+		if err := w.Stop(w.ctx(), a, "scale"); err != nil { // waiting for what has failed does not wedge a stop
+			w.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		w.gone(a)
+	})
+}
+
+func TestInstanceOfAForgottenReleaseStaysAsItIsAndCanBeStopped(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
+		id := w.start("shop")
+		time.Sleep(time.Second)
+		w.kill()
+		delete(w.releases, "shop@1") // nobody knows the release any more: the probe cannot be put
+		w.agent()
+		time.Sleep(time.Minute)
+		w.wants(id, backstay.Running, true)
+		if v := w.find(id); len(v.Probes) != 1 || !v.Probes[0].Checked.IsZero() || !v.Probes[0].Good {
+			w.t.Errorf("probes: %+v", v.Probes)
+		}
+		if err := w.Stop(w.ctx(), id, "deploy"); err != nil {
+			w.t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		w.gone(id)
+	})
+}

@@ -45,7 +45,7 @@ func span(d time.Duration) string {
 
 // withLast adds the last line of a log to a cause.
 func withLast(cause string, lines []string) string {
-	if len(lines) == 0 {
+	if len(lines) == 0 || lines[len(lines)-1] == "" {
 		return cause
 	}
 	return cause + "; last line: " + lines[len(lines)-1]
