@@ -145,6 +145,7 @@ func (r *recorder) play(script []byte, ends bool) {
 // hostileRig is a proxy with two frontends: one trusts this host, one nobody.
 type hostileRig struct {
 	t        *testing.T
+	proxy    *l7.Proxy
 	rec      *recorder
 	addr     map[bool]string // of the frontend, by whether it trusts
 	stop     context.CancelFunc
@@ -155,6 +156,7 @@ func newHostileRig(t *testing.T) *hostileRig {
 	t.Helper()
 	r := &hostileRig{t: t, rec: newRecorder(t), addr: map[bool]string{}, finished: make(chan error, 1)}
 	p := l7.New(l7.Options{Log: slog.New(slog.DiscardHandler), Quiet: nettest.Quiet})
+	r.proxy = p
 	snap := l7.Snapshot{Backstay: "l7 snapshot", V: l7.SnapshotVersion, Gen: 1, Frontends: map[string]l7.Frontend{}, Pools: hostilePools(r.rec)}
 	for trusted, bind := range map[bool]string{false: "127.0.0.1:81", true: "127.0.0.1:82"} {
 		snap.Frontends[fmt.Sprintf("trusts-%v", trusted)] = hostileFrontend(bind, trusted)

@@ -3,6 +3,7 @@ package l7_test
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"path/filepath"
@@ -32,10 +33,12 @@ func loadCorpus(t *testing.T, dir string, atLeast int) []corpus.Case {
 
 func TestRefusedRequestsReachNobodyAndOthersArriveAsTheirGoldenBytes(t *testing.T) {
 	r := newHostileRig(t)
+	broken := map[string]uint64{}
 	for _, c := range loadCorpus(t, "requests", 150) {
 		r.rec.take()
 		if c.Label == "reject" {
 			r.refused(&c)
+			broken[c.Args[1]]++
 		} else {
 			r.forwarded(&c)
 		}
@@ -43,6 +46,13 @@ func TestRefusedRequestsReachNobodyAndOthersArriveAsTheirGoldenBytes(t *testing.
 			t.Logf("case %s", &c)
 			return
 		}
+	}
+	if got := r.proxy.Stats().BadRequests; !maps.Equal(got, broken) {
+		t.Errorf("counted %v, want %v", got, broken)
+	}
+	var text strings.Builder
+	if err := r.proxy.WriteMetrics(&text); err != nil || !strings.Contains(text.String(), `backstay_l7_refused_requests_total{code="many_lengths"} 3`) {
+		t.Errorf("metrics: %v\n%s", err, text.String())
 	}
 }
 
