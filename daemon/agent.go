@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,8 +85,8 @@ func runAgent(ctx context.Context, o Options) error {
 func newAgent(o Options) (*agent, error) {
 	a := &agent{Options: o, log: o.Log, users: &proc.Users{}, board: &board{}, metrics: prometheus.NewRegistry()}
 	var err error
-	if a.node, err = os.Hostname(); err != nil {
-		return nil, fmt.Errorf("name of the node: %w", err)
+	if a.node, err = nodeName(); err != nil {
+		return nil, err
 	}
 	if a.bus, err = bus.New(bus.Options{Dir: filepath.Join(o.Dirs.State, "events"), Node: a.node, Log: o.Log}); err != nil {
 		return nil, err //nolint:wrapcheck // it tells its story
@@ -105,6 +106,28 @@ func newAgent(o Options) (*agent, error) {
 	a.proxy = newProxy(o.Dirs.proxy(), a.link, a.board, a.log, a.bus)
 	return a, a.rooms()
 }
+
+// nodeName is the host's name as a label: web1.Example.com is web1-example-com.
+func nodeName() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("name of the node: %w", err)
+	}
+	name := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(host))
+	name = strings.Trim(name[:min(len(name), maxLabel)], "-")
+	if name == "" {
+		name = "node"
+	}
+	return name, nil
+}
+
+// maxLabel is the length of an RFC 1123 label.
+const maxLabel = 63
 
 // rooms makes the rooms, each with what it needs of the others.
 func (a *agent) rooms() (err error) {

@@ -86,7 +86,7 @@ func (l *link) connect(ctx context.Context) (*keeperclient.Client, error) {
 	tick := time.NewTicker(dialEvery)
 	defer tick.Stop()
 	for {
-		k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: l.dir + "/sock", Log: l.log})
+		k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: l.dir + "/sock", Log: l.log, KillSilent: true})
 		if err == nil {
 			return k, nil
 		}

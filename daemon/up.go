@@ -79,7 +79,7 @@ func alreadyUp(ctx context.Context, d Dirs) error {
 // first one must start.
 func keepKeeper(ctx context.Context, o Options) error {
 	for first := true; ctx.Err() == nil; {
-		k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: filepath.Join(o.Dirs.Keeper(), "sock"), Log: o.Log})
+		k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: filepath.Join(o.Dirs.Keeper(), "sock"), Log: o.Log, KillSilent: true})
 		if err == nil {
 			first = false
 			attend(ctx, o, k)
