@@ -183,9 +183,13 @@ func (ex *exchange) choose() *member {
 		if i >= 0 && t.list[i].enter() {
 			return t.list[i]
 		}
-		if !ex.newer() {
+		if ex.newer() {
+			continue
+		}
+		if i < 0 {
 			return nil
 		}
+		ex.tried = append(ex.tried, t.list[i].server) // of a frontend that is gone: it gets no news
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // try sends the request to m and waits for the head of its answer.
 func (ex *exchange) try(m *member) try {
 	c := ex.c
-	u, err := c.p.upstreamTo(m, ex.fresh, ex.route.connect)
+	u, err := c.p.upstreamTo(m, ex.fresh, min(ex.route.connect, ex.patience()))
 	if err != nil {
 		return try{outcome: unreached, kept: ex.replay}
 	}
@@ -231,7 +231,7 @@ func (ex *exchange) runStream(u *upstream, in, out []byte) {
 // more is no fault, its answer says why.
 func (ex *exchange) pump(w *bodyWriter) (fault error, whole bool) {
 	b := &ex.c.body
-	if len(ex.kept) > 0 && w.write(ex.kept) != nil {
+	if begun := len(ex.kept) == 0 || w.write(ex.kept) == nil; !begun {
 		return nil, false
 	}
 	readErr, writeErr := w.copyFrom(b)

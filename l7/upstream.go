@@ -51,7 +51,7 @@ func (p *Proxy) dial(addr string, within time.Duration) (*upstream, error) {
 	return u, nil
 }
 
-func (u *upstream) close() { _ = u.Conn.Close() }
+func (u *upstream) close() { _ = u.Close() }
 
 // upstreamTo returns a connection to m: a kept one unless fresh is asked for. A
 // kept one on which anything has come is closed: a server that has hung up
@@ -114,6 +114,16 @@ func (p *Proxy) sweep() {
 	}
 	p.tickBudgets(now)
 	p.retireIdle(now, retireAfter)
+	p.forget()
+}
+
+// forget drops what is known about servers that are gone. Not while an Apply is
+// at work: what its table hangs on is not named by the one in force yet.
+func (p *Proxy) forget() {
+	if !p.applying.TryLock() {
+		return // the next sweep will do
+	}
+	defer p.applying.Unlock()
 	if t := p.table.Load(); t != nil {
 		p.lasting.forget(&t.says)
 	}
