@@ -33,6 +33,9 @@ func (g goroutines) serve(nc net.Conn, bind string) {
 		g.turning.Add(-1)
 		return
 	}
+	if g.dialing.Err() != nil { // everybody is being cut, and this one came too late to be seen
+		return
+	}
 	if c.front.tls == nil || c.handshake() {
 		c.run()
 	}
@@ -59,9 +62,10 @@ type conn struct {
 	proto string // http, https
 	fwd   h1.Forward
 
-	idleSince atomic.Int64 // waits for a request since; busy and leaving are not times
-	closing   atomic.Bool  // the next answer is the last
-	long      atomic.Bool  // upgraded
+	idleSince atomic.Int64             // waits for a request since; busy and leaving are not times
+	closing   atomic.Bool              // the next answer is the last
+	long      atomic.Bool              // upgraded
+	serving   atomic.Pointer[upstream] // where its request is or was last: closed with it by cut
 
 	small *[]byte
 	in    []byte // what has been read, in small or where it has grown to
@@ -168,8 +172,13 @@ func (c *conn) end() {
 	smallBuffers.Put(c.small)
 }
 
-// cut closes the connection from outside.
-func (c *conn) cut() { _ = c.raw.Close() }
+// cut closes the connection from outside, and what it waits for.
+func (c *conn) cut() {
+	_ = c.raw.Close()
+	if u := c.serving.Load(); u != nil {
+		u.close()
+	}
+}
 
 func (c *conn) handshake() bool {
 	c.proto = "https"

@@ -285,6 +285,42 @@ func TestFrontendsComeAndGoWithoutTouchingOthers(t *testing.T) {
 	}
 }
 
+// A server that never answers and one that never hangs up must not keep a proxy
+// from ending in its time.
+func TestShutdownCutsWhatDoesNotFinish(t *testing.T) {
+	release := make(chan struct{})
+	arrived := make(chan struct{}, 2)
+	u := listenRaw(t, func(_ int, c net.Conn, in *bufio.Reader) {
+		req, _, err := request(in)
+		if err == nil && req.Header.Get("Upgrade") != "" {
+			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+		}
+		arrived <- struct{}{}
+		<-release
+	})
+	t.Cleanup(func() { close(release) })
+	r := newRig(t, nil, u.addr)
+	stuck, tunnel := r.raw(), r.raw()
+	stuck.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	tunnel.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+	tunnel.answer("GET")
+	<-arrived
+	<-arrived
+	_ = tunnel.Conn.(*net.TCPConn).CloseWrite()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- r.proxy.Shutdown(ctx) }()
+	select {
+	case err := <-done:
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(hang):
+		t.Fatal("it does not end")
+	}
+}
+
 func TestShutdownFinishesWhatIsInFlight(t *testing.T) {
 	addr, arrived, open := gated(t)
 	r := newRig(t, nil, addr)

@@ -16,6 +16,10 @@ func (ex *exchange) try(m *member) try {
 		return try{outcome: unreached, kept: ex.replay}
 	}
 	ex.up = u
+	c.serving.Store(u)
+	if c.p.dialing.Err() != nil { // everybody is being cut: nobody else closes it
+		u.close()
+	}
 	t := try{reused: u.used, kept: ex.replay}
 	if t.wrote, err = ex.send(u); err != nil && !t.wrote {
 		t.outcome = cut

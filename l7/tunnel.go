@@ -1,6 +1,8 @@
 package l7
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -63,6 +65,9 @@ func (t *tunnel) carry(to, from *timed, buf []byte) (carried int64) {
 		case err == nil, isTimeout(err) && from.now()-t.last.Load() < int64(t.idle) && !t.broken.Load():
 			from.rd = 0
 		case isTimeout(err):
+			t.hangUp(to, from)
+			return carried
+		case !errors.Is(err, io.EOF):
 			t.hangUp(to, from)
 			return carried
 		default:
