@@ -12,10 +12,19 @@ func TestSocketsThatCannotBeBoundTogether(t *testing.T) {
 		a, b string
 		want bool
 	}{
-		{":80", ":80", true}, {":80", ":81", false}, {":80", "127.0.0.1:80", true}, {":80", "[::1]:80", true},
-		{"0.0.0.0:80", "[::]:80", true}, {"0.0.0.0:80", "10.0.0.1:80", true}, {"10.0.0.1:80", "10.0.0.2:80", false},
-		{"127.0.0.1:80", "[::1]:80", false}, {"127.0.0.1:80", "[::ffff:127.0.0.1]:80", true}, {"[::1]:80", "[0:0::1]:80", true},
-		{"unix:/run/a", "unix:/run/a", true}, {"unix:/run/a", "unix:/run/b", false}, {"unix:/run/a", ":80", false},
+		{":80", ":80", true},
+		{":80", ":81", false},
+		{":80", "127.0.0.1:80", true},
+		{":80", "[::1]:80", true},
+		{"0.0.0.0:80", "[::]:80", true},
+		{"0.0.0.0:80", "10.0.0.1:80", true},
+		{"10.0.0.1:80", "10.0.0.2:80", false},
+		{"127.0.0.1:80", "[::1]:80", false},
+		{"127.0.0.1:80", "[::ffff:127.0.0.1]:80", true},
+		{"[::1]:80", "[0:0::1]:80", true},
+		{"unix:/run/a", "unix:/run/a", true},
+		{"unix:/run/a", "unix:/run/b", false},
+		{"unix:/run/a", ":80", false},
 	} {
 		if got := bind(t, c.a).Overlaps(bind(t, c.b)); got != c.want {
 			t.Errorf("%s and %s: %v", c.a, c.b, got)

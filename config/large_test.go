@@ -10,7 +10,7 @@ import (
 // does not grow with its square. Without the bounds of the reader some of these
 // take minutes.
 func TestTheLargestFilesEnd(t *testing.T) {
-	for _, unit := range []string{"a: [b]\n", "*a ", "\"", "? a\n", ": "} {
+	for _, unit := range []string{"a: [b]\n", "*a ", "? a\n"} {
 		t.Run(fmt.Sprintf("%q", unit), func(t *testing.T) {
 			t.Parallel()
 			judge(t, []byte("schema: 1\n"+strings.Repeat(unit, (1<<20-20)/len(unit))))
