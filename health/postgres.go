@@ -23,7 +23,7 @@ const cannotConnectNow = "57P03"
 // nearly everywhere, so that the server's log does not fill with refusals.
 var startup = startupMessage("user", "postgres", "database", "postgres", "application_name", "backstay-probe")
 
-// terminate says goodbye, so that the server does not log a lost client.
+// terminate says goodbye.
 var terminate = []byte{'X', 0, 0, 0, 4}
 
 func startupMessage(params ...string) []byte {
@@ -50,11 +50,15 @@ func askPostgres(ctx context.Context, p backstay.Probe, target Target) Result {
 		return bad(told(p, "send", err))
 	}
 	r := judgePostgres(conn, p)
-	if r.Good {
+	if r.Output == begun {
 		_, _ = conn.Write(terminate)
 	}
 	return r
 }
+
+// begun is what is said of a session that has begun: only then does a goodbye
+// leave no line in the server's log; elsewhere, going without a word does.
+const begun = "answers: a session has begun"
 
 // judgePostgres reads the first message of a server.
 func judgePostgres(r io.Reader, p backstay.Probe) Result {
@@ -82,10 +86,14 @@ func judgePostgres(r io.Reader, p backstay.Probe) Result {
 
 // authentication judges AuthenticationXXX: a number says which, 0 to 12 are known.
 func authentication(body []byte) Result {
-	if len(body) < 4 || binary.BigEndian.Uint32(body) > 12 {
+	switch {
+	case len(body) < 4 || binary.BigEndian.Uint32(body) > 12:
 		return bad("answer: not PostgreSQL")
+	case binary.BigEndian.Uint32(body) == 0: // AuthenticationOk
+		return good(begun)
+	default:
+		return good("answers, and wants to know who asks")
 	}
-	return good("answers")
 }
 
 // refusal judges ErrorResponse: fields of a letter and a string, ended by a zero.

@@ -37,10 +37,15 @@ func (s *Supervisor) withdraw(m *machine, e effect) {
 	})
 }
 
+// leastDrain is how long proxies are asked whether anything is in flight even
+// where there is no time to wait for it: drain: 0s cuts off what there is, and
+// does not say so where there is nothing.
+const leastDrain = 100 * time.Millisecond
+
 func (s *Supervisor) drain(m *machine, e effect) {
 	ctx, id := s.chainOf(m), m.id
 	s.spawn(func(context.Context) {
-		within, cancel := context.WithTimeout(ctx, e.within)
+		within, cancel := context.WithTimeout(ctx, max(e.within, leastDrain))
 		defer cancel()
 		err := s.opt.Registry.Drain(within, id, e.long)
 		if ctx.Err() != nil {

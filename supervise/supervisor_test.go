@@ -242,6 +242,24 @@ func TestDrainIsForcedAtItsBoundAndSaid(t *testing.T) {
 	})
 }
 
+func TestDrainOfNoTimeIsNotForcedWhereNothingIsInFlight(t *testing.T) {
+	s := service("readiness")
+	s.Stop.Drain, s.Stop.DrainLong = 0, 0
+	in(t, map[string]Service{"shop": s}, func(w *world) {
+		w.registry.longIn = 5 * time.Millisecond
+		id := w.start("shop")
+		time.Sleep(time.Second)
+		if err := w.Stop(w.ctx(), id, "scale"); err != nil {
+			w.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		w.gone(id)
+		if got := w.events.of(backstay.DrainForced); got != nil {
+			w.t.Errorf("forced: %v", got)
+		}
+	})
+}
+
 func TestProxyThatNeverAcknowledgesDoesNotKeepAStop(t *testing.T) {
 	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		w.registry.ackIn = time.Hour
