@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/daemon"
 )
 
@@ -41,7 +42,12 @@ func (a *app) role() *cobra.Command {
 		Use: "role NAME", Short: "run one role", Hidden: true, Args: takes("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Dirs, o.Log, o.Version = a.dirs, a.logger(), Version
-			return daemon.Role(cmd.Context(), args[0], o)
+			err := daemon.Role(cmd.Context(), args[0], o)
+			if err == nil || cmd.Context().Err() != nil {
+				return nil // told to end, it has ended
+			}
+			o.Log.Error("role ended", "role", args[0], "error", err) // its log is JSON: no talk
+			return leave(api.Exit(&asRefusal(err).Problem))
 		},
 	}
 	roleFlags(cmd.Flags(), &o)

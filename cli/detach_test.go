@@ -109,7 +109,7 @@ func TestDeployWaits(t *testing.T) {
 type ends struct{ *apitest.Backend }
 
 func (b ends) Watch(ctx context.Context, service, id string, after int, line func(api.Progress) error) error {
-	b.State.Services[1].Deploy.State = api.DeployDone
+	b.Change(func(b *apitest.Backend) { b.State.Services[1].Deploy.State = api.DeployDone })
 	return b.Backend.Watch(ctx, service, id, after, line)
 }
 

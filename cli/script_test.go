@@ -99,7 +99,10 @@ func asked(ts *testscript.TestScript, neg bool, args []string) {
 
 // change brings the backend into a state.
 func change(ts *testscript.TestScript, _ bool, args []string) {
-	b := backendOf(ts)
+	backendOf(ts).Change(func(b *apitest.Backend) { changeTo(ts, b, args[0]) })
+}
+
+func changeTo(ts *testscript.TestScript, b *apitest.Backend, state string) {
 	shop := &b.State.Services[1]
 	line := func(n int, text string, final bool, state api.DeployState, reason string) {
 		d := api.Deploy{
@@ -111,7 +114,7 @@ func change(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		b.Steps = append(b.Steps, api.Progress{N: n, At: apitest.Now, Text: text, Final: final, State: string(state), Deploy: &d})
 	}
-	switch args[0] {
+	switch state {
 	case "dead-instance":
 		i := &shop.Instances[0]
 		i.State, i.Ready, i.NextStart, i.Failures = backstay.Backoff, false, apitest.Now.Add(3*time.Second), 1
@@ -156,7 +159,7 @@ func change(ts *testscript.TestScript, _ bool, args []string) {
 			{ID: "n1/1/2", At: apitest.Now, Kind: backstay.OverrideSet, Ref: "service/shop", Because: "replicas 5", Actor: "ann"},
 		}
 	default:
-		ts.Fatalf("no change %q", args[0])
+		ts.Fatalf("no change %q", state)
 	}
 }
 

@@ -2,6 +2,8 @@ package apitest
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -68,7 +70,26 @@ func (b *Backend) Version(context.Context) (api.Version, error) {
 func (b *Backend) Status(context.Context) (api.Status, error) {
 	leave, err := b.enter()
 	defer leave()
-	return b.State, err
+	return clone(b.State), err
+}
+
+// clone returns a status that shares nothing with st: it is read while the
+// backend goes on.
+func clone(st api.Status) api.Status {
+	text, err := json.Marshal(st)
+	var out api.Status
+	if err = errors.Join(err, json.Unmarshal(text, &out)); err != nil {
+		panic(fmt.Sprintf("clone status: %v", err)) // it goes over the wire as it is
+	}
+	out.Lines = st.Lines
+	return out
+}
+
+// Change changes the backend between two calls.
+func (b *Backend) Change(f func(b *Backend)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f(b)
 }
 
 // Recent implements [api.Viewer].
