@@ -44,7 +44,7 @@ func (a *app) role() *cobra.Command {
 			o.Dirs, o.Log, o.Version = a.dirs, a.logger(), Version
 			err := daemon.Role(cmd.Context(), args[0], o)
 			if err == nil || cmd.Context().Err() != nil {
-				return nil // told to end, it has ended
+				return nil //nolint:nilerr // told to end, it has ended
 			}
 			o.Log.Error("role ended", "role", args[0], "error", err) // its log is JSON: no talk
 			return leave(api.Exit(&asRefusal(err).Problem))
