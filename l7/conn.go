@@ -29,6 +29,7 @@ func (g goroutines) serve(nc net.Conn, bind string) {
 		c.home.refused.Add(1)
 		if g.turning.Add(1) <= maxTurning {
 			c.turnAway(status)
+			c.farewell()
 		}
 		g.turning.Add(-1)
 		return
@@ -39,6 +40,7 @@ func (g goroutines) serve(nc net.Conn, bind string) {
 	if c.front.tls == nil || c.handshake() {
 		c.run()
 	}
+	c.farewell()
 }
 
 // maxTurning is how many clients at once are told why they are not served. The
@@ -65,6 +67,7 @@ type conn struct {
 	idleSince atomic.Int64             // waits for a request since; busy and leaving are not times
 	closing   atomic.Bool              // the next answer is the last
 	long      atomic.Bool              // upgraded
+	lingers   bool                     // has answered for the last time, and its client may not have read that yet
 	serving   atomic.Pointer[upstream] // where its request is or was last: closed with it by cut
 
 	small *[]byte
@@ -310,7 +313,7 @@ func (c *conn) turnAway(status int) { c.turnAwayWith(pageOf(status)) }
 
 func (c *conn) turnAwayWith(a answer) {
 	if c.writeAll(a.append(nil, time.Now(), false, false), c.front.stall) == nil {
-		c.linger()
+		c.lingers = true
 	}
 }
 
@@ -321,8 +324,13 @@ const (
 	lingerBytes = 256 << 10
 )
 
-// linger says that nothing more comes and waits for the client to say so too.
-func (c *conn) linger() {
+// farewell says that nothing more comes and waits for the client to say so too.
+// By then its request is over and counted: a client that takes its time here is
+// in nobody's way.
+func (c *conn) farewell() {
+	if !c.lingers {
+		return
+	}
 	if secure, ok := c.Conn.(*tls.Conn); ok {
 		_ = secure.CloseWrite()
 	}

@@ -85,6 +85,23 @@ func TestWithdrawalClosesKeptConnections(t *testing.T) {
 	}
 }
 
+// Who asked for the end of its connection and does not end it itself holds up no
+// drain: its answer is out.
+func TestAClientThatKeepsAClosedConnectionHoldsUpNoDrain(t *testing.T) {
+	r := newRig(t, nil, serveHTTP(t, named("a")))
+	w := r.raw()
+	w.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+	w.answer("GET")
+	eventually(t, "the request is over while its connection is open", func() bool {
+		s := r.proxy.Stats()
+		if s.Conns == 0 {
+			t.Fatal("the connection has gone first")
+		}
+		return s.Servers["shop-000000"].InFlight == 0
+	})
+	w.ended()
+}
+
 // upgrade opens an upgraded connection through r.
 func (r *rig) upgrade() *wire {
 	r.tb.Helper()

@@ -126,7 +126,7 @@ func (c *conn) local(a answer) bool {
 		return false
 	}
 	if !keep {
-		c.linger()
+		c.lingers = true
 	}
 	return keep
 }
@@ -321,7 +321,7 @@ func (c *conn) sayError(status int) bool {
 		return false
 	}
 	if !keep {
-		c.linger()
+		c.lingers = true
 	}
 	return keep
 }

@@ -109,7 +109,7 @@ func (c *conn) finishAnswer(r *bodyReader, keep bool) bool {
 	}
 	again = c.stopStream() && again
 	if !again {
-		c.linger()
+		c.lingers = true
 	}
 	return again
 }
