@@ -153,6 +153,10 @@ func (k *talk) tell(m *machine, verb string, words []string) {
 		m.withdrawn(now, m.chain, number(k.t, words[0]), strings.Join(words[1:], " "))
 	case "emptied":
 		m.emptied(now, m.chain, words[0] == "long", strings.Join(words[1:], " "))
+	case "late": // an answer about a way out that it is no longer on
+		m.withdrawn(now, m.chain-1, 1, "")
+		m.emptied(now, m.chain-1, false, "")
+		m.emptied(now, m.chain-1, true, "")
 	case "told":
 		m.stopTold(now)
 	case "removed":

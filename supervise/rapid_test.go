@@ -182,7 +182,11 @@ func (s *story) doToOthers(a act) {
 		what := []string{"start", "stop", "remove", "note", "ready", "kill", "put", "probe"}[a.Which]
 		s.keeper.refuse[what] += 3
 		s.keeper.mu.Unlock()
-	case "overflow":
+	case "overflow": // what happens meanwhile is not told
+		s.keeper.listen(nil)
+		for range a.Which {
+			s.keeper.exit(s.pick(a.Which), 1, 0)
+		}
 		s.Resync(s.keeper.listen(s.Feed))
 	case "apply":
 		shop := s.services["shop"]

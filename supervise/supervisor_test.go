@@ -502,6 +502,34 @@ func TestSlotThatTheKeeperLostIsStartedAnew(t *testing.T) {
 	})
 }
 
+func TestEventsThatWereLostAreInTheList(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
+		id := w.start("shop")
+		time.Sleep(time.Minute)
+		w.keeper.listen(nil)
+		w.keeper.exit(id, 4, 0)
+		w.keeper.exit(id, 5, 0)
+		w.Resync(w.keeper.listen(w.Feed))
+		settle()
+		if v := w.find(id); v.Ready || v.Last == nil || v.Last.Code != 5 || w.registry.ready() != nil {
+			w.t.Errorf("%+v, ready %v", v, w.registry.ready())
+		}
+		time.Sleep(time.Second)
+		w.wants(id, backstay.Running, true)
+	})
+}
+
+func TestStartThatTheEndOfRunBrokeOffIsMadeGood(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
+		w.keeper.refuse = map[string]int{"start": 2}
+		id := w.start("shop")
+		settle()
+		w.again()
+		time.Sleep(time.Minute)
+		w.wants(id, backstay.Running, true)
+	})
+}
+
 func TestRunCanBeCalledAgain(t *testing.T) {
 	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		w.registry.ackIn = 5 * time.Second
