@@ -294,67 +294,6 @@ func (c *conn) advance() {
 	c.n, c.since = len(rest), c.now()
 }
 
-// refuse answers what is no request and ends the connection: what follows has
-// no certain reading.
-func (c *conn) refuse(err error) bool {
-	c.home.bad.Add(1)
-	c.p.refused.requests.count(err)
-	a := pageOf(http.StatusBadRequest)
-	if e, ok := errors.AsType[*h1.Error](err); ok {
-		a = refusedPage(e)
-	}
-	c.front.local.add(classOf(a.status), c.now()-c.since)
-	c.turnAwayWith(a)
-	return false
-}
-
-// turnAway answers with a page and ends the connection.
-func (c *conn) turnAway(status int) { c.turnAwayWith(pageOf(status)) }
-
-func (c *conn) turnAwayWith(a answer) {
-	if c.writeAll(a.append(nil, time.Now(), false, false), c.front.stall) == nil {
-		c.lingers = true
-	}
-}
-
-// Bounds of lingering: a client that has not read its answer yet would lose it
-// to the reset that unread bytes cause (RFC 9112, 9.6).
-const (
-	lingerTime  = time.Second
-	lingerBytes = 256 << 10
-)
-
-// farewell says that nothing more comes and waits for the client to say so too.
-// By then its request is over and counted: a client that takes its time here is
-// in nobody's way.
-func (c *conn) farewell() {
-	if !c.lingers {
-		return
-	}
-	if secure, ok := c.Conn.(*tls.Conn); ok {
-		_ = secure.CloseWrite()
-	}
-	if half, ok := c.raw.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite()
-	}
-	c.idleSince.Store(leaving)
-	_ = c.raw.SetReadDeadline(time.Now().Add(lingerTime))
-	for total := 0; total < lingerBytes; {
-		n, err := c.raw.Read(*c.small)
-		if total += n; err != nil {
-			return
-		}
-	}
-}
-
-// reset ends the connection so that the client cannot take what it has for all.
-func (c *conn) reset() {
-	if tcp, ok := c.raw.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	_ = c.raw.Close()
-}
-
 // refresh looks at the table in force. A connection outlives tables; it ends
 // with its frontend, after one more answer.
 func (c *conn) refresh() {

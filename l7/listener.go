@@ -2,7 +2,9 @@ package l7
 
 import (
 	"errors"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -65,4 +67,46 @@ func (p *Proxy) accept(l *listener) {
 			pause = min(2*pause, maxAcceptPause)
 		}
 	}
+}
+
+// SetListener hands l in for the frontend whose bind is name, and owns it. It
+// accepts while such a frontend is in force and is closed when that goes; until
+// one comes, clients wait in the kernel's queue. A listener of the same name is
+// replaced.
+func (p *Proxy) SetListener(name string, l net.Listener) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ending {
+		_ = l.Close()
+		return
+	}
+	if old := p.listeners[name]; old != nil {
+		old.close()
+	}
+	p.listeners[name] = &listener{Listener: l, bind: name, done: make(chan struct{})}
+	p.listen()
+}
+
+// HasListener reports whether a listener is there for bind.
+func (p *Proxy) HasListener(bind string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.listeners[bind] != nil
+}
+
+// unbound returns the binds of frontends that no listener has come for.
+func (p *Proxy) unbound() []string {
+	t := p.table.Load()
+	if t == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var missing []string
+	for _, bind := range slices.Sorted(maps.Keys(t.binds)) {
+		if p.listeners[bind] == nil {
+			missing = append(missing, bind)
+		}
+	}
+	return missing
 }

@@ -1,0 +1,97 @@
+package l7
+
+import "time"
+
+// startStream sends the body to u while the answer is awaited.
+func (ex *exchange) startStream(u *upstream) {
+	_ = u.SetReadDeadline(time.Time{}) // until the body is out
+	u.rd = 0
+	done := make(chan struct{})
+	ex.stream.done = done
+	go func() {
+		in, out := getBuffer(largeBuffers), getBuffer(largeBuffers)
+		ex.runStream(u, *in, *out)
+		largeBuffers.Put(in)
+		largeBuffers.Put(out)
+		close(done) // and from here on nothing of ex is touched
+	}()
+}
+
+func (ex *exchange) runStream(u *upstream, in, out []byte) {
+	c := ex.c
+	c.body.buf = in
+	w := bodyWriter{to: &u.timed, stall: c.front.stall, kind: c.req.Body.Kind, out: out[:0]}
+	fault, whole := ex.pump(&w)
+	c.body.detach()
+	s := &ex.stream
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over, s.whole, s.fault = true, whole, fault
+	switch {
+	case fault != nil:
+		u.interruptRead()
+	case !s.answered:
+		_ = u.SetReadDeadline(time.Now().Add(ex.patience()))
+	}
+}
+
+// pump sends what is kept and then the rest. It returns what was wrong with the
+// client, if anything, and whether the server has all of it: one that takes no
+// more is no fault, its answer says why.
+func (ex *exchange) pump(w *bodyWriter) (fault error, whole bool) {
+	b := &ex.c.body
+	if begun := len(ex.kept) == 0 || w.write(ex.kept) == nil; !begun {
+		return nil, false
+	}
+	readErr, writeErr := w.copyFrom(b)
+	if readErr != nil && !b.stop.Load() { // else we have ended it
+		return readErr, false
+	}
+	return nil, readErr == nil && writeErr == nil
+}
+
+// markAnswered says that the head is here: from now on the reader of the answer
+// sets the deadlines.
+func (ex *exchange) markAnswered() {
+	if !ex.stream.on {
+		return
+	}
+	ex.stream.mu.Lock()
+	defer ex.stream.mu.Unlock()
+	ex.stream.answered = true
+	ex.up.rd = 0
+}
+
+// fault returns what was wrong with the body of the request so far.
+func (c *conn) fault() error {
+	s := &c.ex.stream
+	if !s.on {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fault
+}
+
+// stopStream ends the sending of a body, if there is any, and reports whether
+// all of the body has been read from the client: else what follows on the
+// connection is not a request.
+func (c *conn) stopStream() bool {
+	s := &c.ex.stream
+	if !s.on {
+		return true
+	}
+	if s.done == nil { // it never began
+		return false
+	}
+	s.mu.Lock()
+	over := s.over
+	s.mu.Unlock()
+	if !over {
+		c.body.interrupt()
+		c.ex.dropUpstream() // a write to it ends too
+	}
+	<-s.done
+	c.rd = 0
+	return s.whole
+}
