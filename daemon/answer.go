@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/config"
 	"github.com/backstay/backstay/host/sock"
@@ -62,7 +63,11 @@ func (a *agent) Validate(_ context.Context, name string, text []byte) error {
 
 // Apply implements [api.Configs].
 func (a *agent) Apply(ctx context.Context, ask api.ConfigAsk) (api.Applied, error) {
-	return a.take(ctx, ask)
+	applied, err := a.take(ctx, ask)
+	if err != nil {
+		a.bus.Record(backstay.Event{Kind: backstay.ConfigRefused, Ref: "config/file", Because: problemsOf(ask.Name, err).What, Actor: ask.By.Name})
+	}
+	return applied, err
 }
 
 // Plan implements [api.Configs].

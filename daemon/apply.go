@@ -49,9 +49,23 @@ func (a *agent) prepare(ctx context.Context, name string, text []byte) (*desired
 	if err != nil {
 		return nil, refusalOf(err)
 	}
-	d := &desired{kept: kept{Digest: f.Digest(), Name: name}, source: "file", text: text, file: f, late: map[string]error{}}
+	return a.workOut(ctx, f)
+}
+
+// prepareKept is prepare for a file that was good before: what the host has lost
+// since does not make it bad.
+func (a *agent) prepareKept(ctx context.Context, name string, text []byte) (*desired, error) {
+	f, err := config.ParseIn(nil, name, text)
+	if err != nil {
+		return nil, refusalOf(err)
+	}
+	return a.workOut(ctx, f)
+}
+
+func (a *agent) workOut(ctx context.Context, f *config.File) (d *desired, err error) {
+	d = &desired{kept: kept{Digest: f.Digest(), Name: f.Name()}, source: "file", text: f.Text(), file: f, late: map[string]error{}}
 	if d.orders, err = readOrders(f); err != nil {
-		return nil, &backstay.Problem{Code: "file_unreadable", What: err.Error(), Where: name, Do: "put the file right; nothing has changed"}
+		return nil, &backstay.Problem{Code: "file_unreadable", What: err.Error(), Where: f.Name(), Do: "put the file right; nothing has changed"}
 	}
 	if d.secrets, err = a.secrets.read(ctx, f); err != nil {
 		return nil, err
@@ -307,7 +321,11 @@ func (a *agent) bootAgain(ctx context.Context) {
 }
 
 func (a *agent) bootWith(ctx context.Context, k kept, text []byte, source string) error {
-	d, err := a.prepare(ctx, k.Name, text)
+	work := a.prepare
+	if k.Gen > 0 {
+		work = a.prepareKept
+	}
+	d, err := work(ctx, k.Name, text)
 	if err != nil {
 		return err
 	}
@@ -336,8 +354,17 @@ func (a *agent) tellApplied(from string, d *desired) {
 	})
 }
 
-// refuse says that a text was not taken. The same again is said once.
+// refuse says that the file of this host was not taken: status shows it until
+// one is. The same again is said once.
 func (a *agent) refuse(name string, err error) {
+	r := problemsOf(name, err)
+	if was := a.refused.Swap(&refusal{time.Now(), r}); was != nil && was.why.Error() == r.Error() {
+		return
+	}
+	a.bus.Record(backstay.Event{Kind: backstay.ConfigRefused, Ref: "config/file", Because: r.What})
+}
+
+func problemsOf(name string, err error) *api.Refusal {
 	r := new(api.Refusal)
 	if !errors.As(err, &r) {
 		p := new(backstay.Problem)
@@ -346,10 +373,7 @@ func (a *agent) refuse(name string, err error) {
 		}
 		r = &api.Refusal{Problem: *p}
 	}
-	if was := a.refused.Swap(&refusal{time.Now(), r}); was != nil && was.why.Error() == r.Error() {
-		return
-	}
-	a.bus.Record(backstay.Event{Kind: backstay.ConfigRefused, Ref: "config/file", Because: r.What})
+	return r
 }
 
 // reload takes the file anew, as SIGHUP asks.
@@ -360,6 +384,7 @@ func (a *agent) reload(ctx context.Context) {
 		return
 	}
 	if _, err := a.take(ctx, api.ConfigAsk{Name: a.File, Text: text, By: api.Actor{Name: "SIGHUP"}}); err != nil {
+		a.refuse(a.File, err)
 		a.log.Error("file not taken, what runs goes on", "file", a.File, "why", err.Error())
 	}
 }
@@ -403,7 +428,6 @@ func (a *agent) take(ctx context.Context, ask api.ConfigAsk) (api.Applied, error
 		break
 	}
 	if err != nil {
-		a.refuse(ask.Name, err)
 		return api.Applied{}, err
 	}
 	before := a.now.Load()
@@ -415,7 +439,6 @@ func (a *agent) take(ctx context.Context, ask api.ConfigAsk) (api.Applied, error
 	a.work(d) // once more: nothing is down now
 	d.brought(ask.By.Name, "apply")
 	if err := a.accept(ctx, d); err != nil {
-		a.refuse(ask.Name, err)
 		return api.Applied{}, err
 	}
 	a.overrides.settle(d.file)

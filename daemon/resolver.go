@@ -13,16 +13,11 @@ import (
 	"github.com/backstay/backstay/config"
 	"github.com/backstay/backstay/host/proc"
 	"github.com/backstay/backstay/internal/keeperwire"
+	"github.com/backstay/backstay/supervise"
 )
 
 // searchPath is PATH of every instance that its file gives none.
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-// rlimits are the resources of setrlimit(2) by name, with their numbers on Linux.
-var rlimits = map[string]int32{
-	"cpu": 0, "fsize": 1, "data": 2, "stack": 3, "core": 4, "rss": 5, "nproc": 6, "nofile": 7, "memlock": 8, "as": 9,
-	"locks": 10, "sigpending": 11, "msgqueue": 12, "nice": 13, "rtprio": 14, "rttime": 15,
-}
 
 // resolver turns a release into what the keeper runs: nothing is left to look up.
 type resolver struct {
@@ -42,7 +37,7 @@ func (r *resolver) Spec(rel backstay.Release, id string, ports map[string]uint16
 	if err != nil {
 		return keeperwire.Spec{}, err
 	}
-	dir, err := r.expand(rel.Exec.Dir, ports)
+	dir, err := r.expand(rel.Exec.Dir, rel, ports)
 	if err != nil {
 		return keeperwire.Spec{}, err
 	}
@@ -65,7 +60,8 @@ func rlimit(name string, n int64) keeperwire.Rlimit {
 	if n < 0 {
 		limit = ^uint64(0) // RLIM_INFINITY
 	}
-	return keeperwire.Rlimit{Resource: rlimits[name], Soft: limit, Hard: limit}
+	number := int32(slices.Index(supervise.RlimitNames, name)) //nolint:gosec // 0 to 15
+	return keeperwire.Rlimit{Resource: number, Soft: limit, Hard: limit}
 }
 
 // identify fills in whom s runs as.
@@ -105,19 +101,19 @@ func (r *resolver) Account(user string) (uid, gid uint32, groups []uint32, set b
 }
 
 // Argv implements [supervise.Resolver].
-func (r *resolver) Argv(_ backstay.Release, _ string, ports map[string]uint16, argv []string) ([]string, error) {
+func (r *resolver) Argv(rel backstay.Release, _ string, ports map[string]uint16, argv []string) ([]string, error) {
 	out := make([]string, len(argv))
 	for i, arg := range argv {
 		var err error
-		if out[i], err = config.Expand(arg, r.public(ports)); err != nil {
+		if out[i], err = config.Expand(arg, r.public(rel, ports)); err != nil {
 			return nil, fmt.Errorf("expand argument %q: %w", arg, err)
 		}
 	}
 	return out, nil
 }
 
-func (r *resolver) expand(text string, ports map[string]uint16) (string, error) {
-	out, err := config.Expand(text, r.public(ports))
+func (r *resolver) expand(text string, rel backstay.Release, ports map[string]uint16) (string, error) {
+	out, err := config.Expand(text, r.public(rel, ports))
 	if err != nil {
 		return "", fmt.Errorf("expand %q: %w", text, err)
 	}
@@ -125,13 +121,15 @@ func (r *resolver) expand(text string, ports map[string]uint16) (string, error) 
 }
 
 // public looks up what may stand in sight of everybody.
-func (r *resolver) public(ports map[string]uint16) func(kind, name string) (string, error) {
+func (r *resolver) public(rel backstay.Release, ports map[string]uint16) func(kind, name string) (string, error) {
 	return func(kind, name string) (string, error) {
 		switch {
 		case kind == "port" && ports[name] != 0:
 			return strconv.Itoa(int(ports[name])), nil
 		case kind == "node" && name == "name":
 			return r.node, nil
+		case kind == "version": // of a probe's command; a release has its own replaced
+			return rel.Version, nil
 		default:
 			return "", fmt.Errorf("${%s.%s} has no value here", kind, name)
 		}
@@ -149,7 +147,7 @@ func (r *resolver) environment(rel backstay.Release, ports map[string]uint16) ([
 		}
 		maps.Copy(env, vars)
 	}
-	public := r.public(ports)
+	public := r.public(rel, ports)
 	look := func(kind, name string) (string, error) {
 		if kind == "secret" {
 			return r.secrets.content(name)

@@ -152,7 +152,7 @@ func (a *agent) configCalled(name string) (*config.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		f, err := config.Parse(k.Name, text)
+		f, err := config.ParseIn(nil, k.Name, text)
 		if err != nil {
 			return nil, refusalOf(err)
 		}
