@@ -11,12 +11,12 @@ import (
 // Proof is why something is as it is: the fewest facts that decide it, and what
 // would change it.
 type Proof struct {
-	Ref     backstay.Ref `json:"ref"`
-	State   string       `json:"state"` // in a word or two: backoff, 2 of 3 ready, rolled_back
-	What    string       `json:"what"`  // one sentence
-	Since   time.Time    `json:"since,omitzero"`
-	Because []Fact       `json:"because,omitempty"` // the first decides, each further one explains the one before
-	Do      []string     `json:"do,omitempty"`      // commands, or lines of the file, that would change it
+	Ref     string    `json:"ref"`   // service/shop, release/shop@14
+	State   string    `json:"state"` // in a word or two: backoff, 2 of 3 ready, rolled_back
+	What    string    `json:"what"`  // one sentence
+	Since   time.Time `json:"since,omitzero"`
+	Because []Fact    `json:"because,omitempty"` // the first decides, each further one explains the one before
+	Do      []string  `json:"do,omitempty"`      // commands, or lines of the file, that would change it
 }
 
 // Fact is one thing that was observed or decided.
@@ -56,7 +56,7 @@ func Why(f Facts, ref backstay.Ref) (Proof, error) {
 	if !ok {
 		return p, missing(f.Status, string(ref))
 	}
-	p.Ref = ref
+	p.Ref = string(ref)
 	return p, nil
 }
 
