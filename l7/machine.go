@@ -98,6 +98,12 @@ func (r *retry) after(t try, so *tries, idempotent bool, pay func() bool) verdic
 	return elsewhere
 }
 
+// mayFollow reports whether a try that comes to nothing in its time may be
+// followed by another, if the budget pays.
+func (r *retry) mayFollow(so *tries, idempotent bool) bool {
+	return r.on[late] && so.retries < r.attempts && (idempotent || r.nonIdempotent)
+}
+
 // asks reports whether the route wants a retry after t.
 func (r *retry) asks(t try) bool {
 	if t.outcome == answered {

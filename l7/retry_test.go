@@ -184,6 +184,40 @@ func TestAFrozenServerIsLeftForAnother(t *testing.T) {
 	})
 }
 
+// Nobody is cut short for the sake of a retry that cannot be.
+func TestPerTryTimeoutOnlyEndsATryThatAnotherMayFollow(t *testing.T) {
+	slow := func() string {
+		return serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-time.After(300 * time.Millisecond)
+			_, _ = io.WriteString(w, "late")
+		})
+	}
+	limit := func(s *l7.Snapshot) {
+		route(s, func(rt *l7.Route) {
+			rt.Retry.If, rt.Retry.PerTryTimeout = []string{"timeout"}, backstay.Duration(50*time.Millisecond)
+		})
+	}
+	two := newRig(t, limit, slow(), slow())
+	for _, method := range []string{"POST", "GET"} {
+		req, _ := http.NewRequest(method, two.url("/"), nil)
+		resp, err := two.client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 200 {
+			t.Errorf("%s: %s", method, resp.Status)
+		}
+	}
+	if n := two.proxy.Stats().Services["shop"].Retried; n != 1 {
+		t.Errorf("%d retries, want that of the GET", n)
+	}
+	if status, _ := newRig(t, limit, slow()).get("/"); status != 200 {
+		t.Errorf("with nobody else: %d", status)
+	}
+}
+
 func TestAServerThatIsTooLateIs504(t *testing.T) {
 	release := make(chan struct{})
 	frozen := listenRaw(t, func(_ int, _ net.Conn, _ *bufio.Reader) { <-release })

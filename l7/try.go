@@ -56,10 +56,14 @@ func (ex *exchange) send(u *upstream) (wrote bool, err error) {
 	return true, u.writeAll(body, c.front.stall)
 }
 
-// patience is how long the head of the answer may take once the request is out.
+// patience is how long the head of the answer may take once the request is out:
+// per_try_timeout if another try may follow. Where none can, giving up early
+// would only turn a late answer into an error.
 func (ex *exchange) patience() time.Duration {
-	if per := ex.route.retry.perTry; per > 0 {
-		return min(per, ex.route.response)
+	r := &ex.route.retry
+	more := ex.replay && len(ex.target.list) > len(ex.tried) && r.mayFollow(&ex.tries, idempotent(ex.c.req.Method))
+	if r.perTry > 0 && more {
+		return min(r.perTry, ex.route.response)
 	}
 	return ex.route.response
 }
