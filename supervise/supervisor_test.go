@@ -530,6 +530,19 @@ func TestStartThatTheEndOfRunBrokeOffIsMadeGood(t *testing.T) {
 	})
 }
 
+func TestStopOvertakesAStartThatIsRefused(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
+		w.keeper.refuse = map[string]int{"start": 1 << 30}
+		id := w.start("shop")
+		time.Sleep(time.Second)
+		if err := w.Stop(w.ctx(), id, "scale"); err != nil {
+			w.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		w.gone(id)
+	})
+}
+
 func TestRunCanBeCalledAgain(t *testing.T) {
 	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		w.registry.ackIn = 5 * time.Second
