@@ -535,7 +535,9 @@ func TestStopOvertakesAStartThatIsRefused(t *testing.T) {
 		w.keeper.refuse = map[string]int{"start": 1 << 30}
 		id := w.start("shop")
 		time.Sleep(time.Second)
-		if err := w.Stop(w.ctx(), id, "scale"); err != nil {
+		ctx, cancel := context.WithTimeout(w.ctx(), time.Minute)
+		defer cancel()
+		if err := w.Stop(ctx, id, "scale"); err != nil {
 			w.t.Fatal(err)
 		}
 		time.Sleep(time.Second)
