@@ -58,7 +58,8 @@ type Proxy struct {
 
 	table    atomic.Pointer[table]
 	turning  atomic.Int64 // clients that are being told that they are not served
-	applying sync.Mutex   // held by the one Apply at work; taken before mu
+	applying sync.Mutex   // held by the one Apply at work; taken before mu; guards shelf
+	shelf    certShelf
 
 	mu        sync.Mutex // guards what follows
 	listeners map[string]*listener
@@ -178,11 +179,12 @@ func (p *Proxy) finish(ctx context.Context) error {
 // Apply puts s in force and returns when every request that arrives from now on
 // sees it. A bad s changes nothing; the error is a [*backstay.Problem].
 func (p *Proxy) Apply(ctx context.Context, s Snapshot) error {
-	if err := s.Check(); err != nil {
-		return err
-	}
 	p.applying.Lock()
 	defer p.applying.Unlock()
+	p.shelf.begin()
+	if err := s.check(p.shelf.read); err != nil {
+		return err
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -190,6 +192,7 @@ func (p *Proxy) Apply(ctx context.Context, s Snapshot) error {
 		return staleProblem(s.Gen, has)
 	}
 	t := p.compile(s)
+	p.shelf.keep()
 	anew := p.lasting.openGates(&s)
 	old := p.table.Swap(t)
 	closed := p.lasting.closeGates(&s)

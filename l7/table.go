@@ -110,7 +110,7 @@ func (p *Proxy) compileFront(s *Snapshot, name string, says *Frontend) *front {
 	}
 	f.router = newRouter(says.Routes, routes)
 	if says.TLS != nil {
-		f.tls = compileTLS(s, says.TLS)
+		f.tls = compileTLS(s, says.TLS, p.shelf.read)
 	}
 	if says.AccessLog != nil {
 		f.log = p.logs.open(says.AccessLog.Path)

@@ -1,8 +1,10 @@
 package l7
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"strings"
 )
 
@@ -15,10 +17,10 @@ type certBook struct {
 
 // compileTLS makes the TLS side of a front. Its snapshot has been checked, so
 // keys fit their certificates.
-func compileTLS(s *Snapshot, t *TLS) *tls.Config {
+func compileTLS(s *Snapshot, t *TLS, read certReader) *tls.Config {
 	book := &certBook{exact: map[string][]*tls.Certificate{}, below: map[string][]*tls.Certificate{}}
 	for _, files := range t.Certs {
-		if cert, err := s.certificate(files); err == nil {
+		if cert, err := s.certificate(files, read); err == nil {
 			book.add(cert)
 		}
 	}
@@ -30,18 +32,54 @@ func compileTLS(s *Snapshot, t *TLS) *tls.Config {
 }
 
 // certificate returns the certificate and key of files.
-func (s *Snapshot) certificate(files CertFiles) (*tls.Certificate, error) {
+func (s *Snapshot) certificate(files CertFiles, read certReader) (*tls.Certificate, error) {
 	for i := range s.Certs {
 		if s.Certs[i].CertFiles == files {
-			cert, err := tls.X509KeyPair(s.Certs[i].Chain, s.Certs[i].PEM)
-			if err == nil && cert.Leaf == nil {
-				cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0])
-			}
-			return &cert, err
+			return read(&s.Certs[i])
 		}
 	}
 	return nil, errNoCert
 }
+
+// certReader makes a certificate of its PEM and refuses a key that does not fit.
+type certReader func(*Certificate) (*tls.Certificate, error)
+
+func readCert(c *Certificate) (*tls.Certificate, error) {
+	cert, err := tls.X509KeyPair(c.Chain, c.PEM)
+	if err == nil && cert.Leaf == nil {
+		cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0])
+	}
+	return &cert, err
+}
+
+// certShelf has the certificates of the snapshot in force, by a hash of chain and
+// key: each change of an instance brings all of them again, and checking a key
+// takes a millisecond. Whoever holds p.applying has it.
+type certShelf struct {
+	has, used map[[sha256.Size]byte]*tls.Certificate
+}
+
+// read is a [certReader].
+func (b *certShelf) read(c *Certificate) (*tls.Certificate, error) {
+	h := sha256.New()
+	_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(c.Chain)))) // a hash takes all
+	_, _ = h.Write(c.Chain)
+	_, _ = h.Write(c.PEM)
+	key := [sha256.Size]byte(h.Sum(nil))
+	cert := b.has[key]
+	if cert == nil {
+		var err error
+		if cert, err = readCert(c); err != nil {
+			return nil, err
+		}
+	}
+	b.used[key] = cert
+	return cert, nil
+}
+
+// begin starts on a snapshot, keep makes its certificates the ones that are had.
+func (b *certShelf) begin() { b.used = map[[sha256.Size]byte]*tls.Certificate{} }
+func (b *certShelf) keep()  { b.has = b.used }
 
 func (b *certBook) add(c *tls.Certificate) {
 	if b.first == nil {

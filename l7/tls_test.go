@@ -116,6 +116,21 @@ func TestCertificatesAreSwappedUnderOpenConnections(t *testing.T) {
 	}
 }
 
+func TestACertificateStaysGoodHoweverOftenItComesAndNeverWithoutItsKey(t *testing.T) {
+	r := newRig(t, secure(certificate(t, 1, "a", "a.example")), serveHTTP(t, named("a")))
+	for range 3 {
+		r.apply()
+		if _, serial, err := r.dialTLS("a.example", 0); err != nil || serial != 1 {
+			t.Errorf("got %d %v", serial, err)
+		}
+	}
+	s := r.clone()
+	s.Gen, s.Certs = 99, []l7.Certificate{{CertFiles: s.Certs[0].CertFiles, Chain: s.Certs[0].Chain}}
+	if err := r.proxy.Apply(t.Context(), s); err == nil {
+		t.Error("a chain without its key was taken, because the two had been seen together")
+	}
+}
+
 func TestWhoForgetsTLSIsToldSo(t *testing.T) {
 	r := newRig(t, secure(certificate(t, 1, "a", "a.example")), serveHTTP(t, named("a")))
 	w := r.raw()

@@ -47,15 +47,18 @@ func checkVersion(kind string, v int) error {
 type checker struct {
 	s    *Snapshot
 	seen map[string]bool // ids of servers
+	read certReader
 	err  *backstay.Problem
 }
 
 // Check returns why s cannot be served, as a [*backstay.Problem], or nil.
-func (s *Snapshot) Check() error {
+func (s *Snapshot) Check() error { return s.check(readCert) }
+
+func (s *Snapshot) check(read certReader) error {
 	if err := checkVersion(s.Backstay, s.V); err != nil {
 		return err
 	}
-	c := checker{s: s, seen: map[string]bool{}}
+	c := checker{s: s, seen: map[string]bool{}, read: read}
 	binds := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(s.Frontends)) {
 		f := s.Frontends[name]
@@ -120,7 +123,7 @@ func (c *checker) tls(at string, t *TLS) {
 		c.bad(at+".min_version", "use 1.2 or 1.3", "TLS %q is not spoken", t.MinVersion)
 	}
 	for _, files := range t.Certs {
-		if _, err := c.s.certificate(files); err != nil {
+		if _, err := c.s.certificate(files, c.read); err != nil {
 			c.bad(at+".certs", "have the agent read it again", "certificate %s with key %s: %v", files.Cert, files.Key, err)
 		}
 	}
