@@ -140,6 +140,8 @@ func (v *view) serviceState(s api.Service) string {
 		return "stopped" + by(s.StoppedBy)
 	case s.Wanted != "" && s.Wanted != s.Release && s.Deploy != nil && s.Deploy.State == api.DeployRolledBack:
 		return "the file wants " + s.Wanted + ": rolled back, " + short(s.Deploy.Reason)
+	case s.Wanted != "" && s.Wanted != s.Release && s.Deploy != nil && s.Deploy.State == api.DeployDone:
+		return "the file wants " + s.Wanted + ": gone back by " + s.Deploy.By
 	case s.Deploy != nil && !s.Deploy.State.Ended(), s.Deploy != nil && s.Deploy.State == api.DeployStuck:
 		return v.deployState(*s.Deploy)
 	case s.Ready() < s.Replicas:

@@ -57,7 +57,36 @@ func overrideOf(version, file string) string {
 
 // Rollback implements [api.Deploys].
 func (a *agent) Rollback(ctx context.Context, service string, to int, by api.Actor) (api.Deploy, error) {
-	return a.onDeploy(service, func() (deploy.Deploy, error) { return a.deploy.Rollback(ctx, service, to, by.Name) })
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	d, err := a.onDeploy(service, func() (deploy.Deploy, error) { return a.deploy.Rollback(ctx, service, to, by.Name) })
+	if err == nil {
+		a.wantWhatIsBack(ctx, service, d.To, by)
+	}
+	return d, err
+}
+
+// wantWhatIsBack has the version of a release that was gone back to be what is
+// wanted, where the file with that version means just that release: else status
+// would show for ever that something else is.
+func (a *agent) wantWhatIsBack(ctx context.Context, service, id string, by api.Actor) {
+	now := a.now.Load()
+	back, ok := a.deploy.Release(id)
+	if !ok || now == nil {
+		return
+	}
+	rel, err := a.maker.release(now.file, now.secrets, service, back.Version)
+	if err != nil || rel.Digest != back.Digest {
+		return
+	}
+	version := overrideOf(back.Version, now.file.Services[service].Version)
+	if err := a.overrides.set(service, by.Name, func(o *override) { o.Version = version }); err != nil {
+		a.log.WarnContext(ctx, "override not kept", "service", service, "why", err.Error())
+		return
+	}
+	if err := a.againHeld(ctx, deploy.Ask{By: by.Name, Why: "rollback"}); err != nil {
+		a.log.WarnContext(ctx, "release not wanted that was gone back to", "service", service, "why", err.Error())
+	}
 }
 
 // Pause implements [api.Deploys].

@@ -185,7 +185,7 @@ func leave(ctx context.Context, d Dirs) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
 	defer cancel()
 	err := endRoles(ctx, d)
-	for _, name := range []string{"down", "config.json"} { // the next one begins with the file
+	for _, name := range []string{"down", "config.json", "api.sock"} { // the next one begins with the file
 		_ = os.Remove(filepath.Join(d.Run, name))
 	}
 	return err

@@ -46,6 +46,8 @@ func main() {
 
 // run serves until it is told to end and returns the exit status.
 func run(o options) int {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGTERM, syscall.SIGINT)
 	out := &lines{to: os.Stdout}
 	s, err := newShop(o, out)
 	if err != nil {
@@ -61,13 +63,11 @@ func run(o options) int {
 	server := &http.Server{Handler: s.routes(), ReadHeaderTimeout: headTimeout}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	return live(o, out, server, served)
+	return live(o, out, server, served, told)
 }
 
 // live waits for the end of the shop, whichever comes first.
-func live(o options, out *lines, server *http.Server, served <-chan error) int {
-	told := make(chan os.Signal, 1)
-	signal.Notify(told, syscall.SIGTERM, syscall.SIGINT)
+func live(o options, out *lines, server *http.Server, served <-chan error, told <-chan os.Signal) int {
 	chatter := out.chatter(o.chatter)
 	defer chatter()
 	select {
