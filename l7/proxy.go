@@ -41,6 +41,12 @@ type Options struct {
 	// waiting: a peek that would block. It is asked before a request goes to a
 	// kept connection. Nil: the same is found out by a read of 20 µs.
 	Quiet func(fd uintptr) bool
+
+	// Gone is told the binds whose frontends have gone, after their listeners
+	// were closed and before Apply returns: whoever holds the same socket must
+	// close it too, or clients wait in its queue for ever. It must not call Apply.
+	// Nil: nobody is told.
+	Gone func(bind string)
 }
 
 // Proxy spreads requests over servers. Its methods may be called by any
@@ -212,19 +218,22 @@ func (p *Proxy) Apply(ctx context.Context, s Snapshot) error {
 // rebind has the listeners of new frontends accept and closes those of frontends
 // that are gone.
 func (p *Proxy) rebind(old, t *table) {
+	if old == nil {
+		old = &table{}
+	}
 	p.mu.Lock()
-	if old != nil {
-		for bind := range old.binds {
-			if l := p.listeners[bind]; l != nil && t.binds[bind] == nil {
-				l.close()
-				delete(p.listeners, bind)
-			}
+	for bind := range old.binds {
+		if l := p.listeners[bind]; l != nil && t.binds[bind] == nil {
+			l.close()
+			delete(p.listeners, bind)
 		}
 	}
 	p.listen()
 	p.mu.Unlock()
-	if old == nil {
-		return
+	for bind := range old.binds {
+		if t.binds[bind] == nil && p.opt.Gone != nil {
+			p.opt.Gone(bind)
+		}
 	}
 	for name, f := range old.fronts {
 		if t.fronts[name] == nil {
