@@ -170,7 +170,7 @@ func (d *decoder) unknown(w where, e entry, known map[string][]int) {
 		return
 	}
 	d.sayAt(w.key, e.at, "unknown_key", "", "unknown key")
-	if near := nearest(e.name, known); near != "" {
+	if near := nearestKey(e.name, known); near != "" {
 		d.hinted("did you mean " + near + "?")
 		d.meant = append(d.meant, join(above(w.key), near)) // what is missing there has been said
 		return

@@ -283,7 +283,7 @@ func (t *tree) alias(n *ast.AliasNode) (*node, error) {
 		return &same, nil
 	}
 	w := at(n, "unknown_alias", "there is no anchor &%s above", name)
-	if near := nearest(name, t.anchors); near != "" {
+	if near := nearestKey(name, t.anchors); near != "" {
 		w.hint = "did you mean *" + near + "?"
 	}
 	return nil, w
