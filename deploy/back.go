@@ -151,7 +151,7 @@ func (d *Deployer) Resume(ctx context.Context, name, by string) (Deploy, error) 
 		if n.State != Paused {
 			return problem("not_paused", name, "see backstay history "+name, "the deploy of %s is not paused, it is %s", name, n.State)
 		}
-		n.State, n.Since, n.Reason, n.LastLog, n.Flakes = Rolling, now, "", nil, 0
+		n.State, n.Since, n.Reason, n.LastLog, n.Ill, n.Flakes = Rolling, now, "", nil, "", 0
 		n.say(now, "resumed by "+by)
 		return nil
 	})

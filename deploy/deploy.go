@@ -60,6 +60,7 @@ type Deploy struct {
 	Since    time.Time `json:"since"` // of State
 	Reason   string    `json:"reason,omitempty"`
 	LastLog  []string  `json:"last_log,omitempty"` // of the instance in Reason, oldest first
+	Ill      string    `json:"ill,omitempty"`      // the instance in Reason, while its log is not read yet
 	Started  time.Time `json:"started"`
 	Deadline time.Time `json:"deadline,omitzero"` // of the present step; zero while nothing is waited for
 	Ended    time.Time `json:"ended,omitzero"`

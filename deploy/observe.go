@@ -105,7 +105,18 @@ func (p *planner) fail(m *Member, i *inst, failure string) {
 	if !never {
 		reason = failure + "; " + plural(p.d.Flakes, "replacement") + " in this step before it"
 	}
+	p.d.Ill = i.ID
 	p.give(reason, lastLog(i.Instance))
+}
+
+// recall takes in the log of the instance in Reason: that it died is known a
+// moment before its last lines are.
+func (p *planner) recall() {
+	for _, i := range p.Instances {
+		if i.ID == p.d.Ill && len(i.LastLog) > 0 {
+			p.d.LastLog, p.d.Ill = lastLog(i), ""
+		}
+	}
 }
 
 // give ends the way forward, as on_failure says.

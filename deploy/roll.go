@@ -284,7 +284,7 @@ func (p *planner) stuck() {
 		}
 	}
 	if number(p.here, isGood) >= p.Replicas {
-		p.d.Reason, p.d.LastLog = "", nil
+		p.d.Reason, p.d.LastLog, p.d.Ill = "", nil, ""
 		p.become(Done, "")
 	}
 }

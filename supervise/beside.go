@@ -84,12 +84,12 @@ func (s *Supervisor) tail(m *machine) {
 	if s.opt.LastLines == nil || m.meta.LogFile == "" {
 		return
 	}
-	id, starts, file := m.id, m.starts, m.meta.LogFile
+	id, run, file := m.id, m.lastRun, m.meta.LogFile
 	s.spawn(func(context.Context) {
 		lines := s.opt.LastLines(file, lastLines)
 		for i := range lines {
 			lines[i] = health.Line(lines[i])
 		}
-		s.inbox.post(s.on(id, func(_ time.Time, m *machine) { m.logged(starts, lines) }))
+		s.inbox.post(s.on(id, func(_ time.Time, m *machine) { m.logged(run, lines) }))
 	})
 }

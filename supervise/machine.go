@@ -59,6 +59,7 @@ type machine struct {
 	nextStart time.Time
 	last      *backstay.Exit
 	lastLog   []string
+	lastRun   uint32 // the run that last and lastLog are of
 
 	ready      bool
 	readySince time.Time

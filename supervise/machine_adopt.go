@@ -94,6 +94,10 @@ func (m *machine) adoptEnd(slot keeperwire.Slot) {
 			m.goneAlready()
 		}
 	}
+	if m.leave == stay && m.last != nil && !m.last.OK() {
+		m.lastRun = slot.Starts
+		m.emit(effect{do: doTail})
+	}
 	if m.leave == withdrawing || m.leave == draining {
 		m.leave = stopping // nothing is left of it to drain
 	}

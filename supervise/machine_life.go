@@ -68,7 +68,7 @@ func (m *machine) ended(now time.Time, r run, exit backstay.Exit) {
 	}
 	m.starts, m.failures = r.starts, r.failures
 	m.cause = m.causeOf(exit)
-	m.pid, m.killing, m.last, m.lastLog = 0, false, &exit, nil
+	m.pid, m.killing, m.last, m.lastLog, m.lastRun = 0, false, &exit, nil, r.starts
 	m.setReady(now, false, m.cause)
 	m.stopProbes()
 	switch m.leave {
@@ -153,9 +153,10 @@ func (m *machine) halted(now time.Time) {
 	}
 }
 
-// logged takes the last lines that the run before this one wrote.
-func (m *machine) logged(starts uint32, lines []string) {
-	if starts != m.starts || m.last == nil {
+// logged takes the last lines that the run before this one wrote. The keeper may
+// have begun the next one meanwhile.
+func (m *machine) logged(run uint32, lines []string) {
+	if run != m.lastRun || m.last == nil {
 		return
 	}
 	m.lastLog = lines
