@@ -29,6 +29,7 @@ type evening struct {
 	began  time.Time
 	killed time.Time // when the blow fell
 	open   int       // connections then
+	died   time.Time // of the first instance of a bad release
 }
 
 func acts() []act {
@@ -41,7 +42,7 @@ func acts() []act {
 		{title: "kill -9 the proxy", do: killRoles("proxy"), judge: nothingRefused},
 		{title: "apply a broken file", do: applyBroken, judge: nothingFailed},
 		{title: "deploy shop --version v2", do: deployGood, judge: nothingFailed},
-		{title: "deploy shop --version v3 (dies young)", do: deployBad, judge: nothingFailed},
+		{title: "deploy shop --version v3 (dies young)", do: deployBad, judge: badLeft},
 		{title: "your turn", do: yourTurn, visitor: true},
 	}
 }
@@ -54,6 +55,19 @@ func nothingFailed(_ *evening, t Tally) (broken []string) {
 		broken = append(broken, "nothing was sent")
 	}
 	return broken
+}
+
+// badLeft adds when the release that died last answered: what is told is a time,
+// and no promise.
+func badLeft(e *evening, t Tally) []string {
+	last, answered := t.LastBy["v3"]
+	switch {
+	case !answered:
+		e.detail("v3 never answered")
+	case !e.died.IsZero():
+		e.detail("last answer by v3 %s after its first death", ms(max(time.Unix(0, last).Sub(e.died), 0)))
+	}
+	return nothingFailed(e, t)
 }
 
 // nothingLost adds that every line the instances have printed is in their logs.
@@ -297,6 +311,7 @@ func (e *evening) deploy(ctx context.Context, version string, want backstay.Exit
 		return err
 	}
 	e.act.Healed = time.Since(e.killed)
+	e.died = e.firstDeath(ctx)
 	for line := range strings.Lines(out) {
 		e.detail("%s", strings.TrimRight(line, "\n"))
 	}
@@ -316,6 +331,17 @@ func (e *evening) deploy(ctx context.Context, version string, want backstay.Exit
 		}
 	}
 	return nil
+}
+
+// firstDeath returns when the first instance crashed since the act began.
+func (e *evening) firstDeath(ctx context.Context) (at time.Time) {
+	_ = e.client.Events(ctx, api.EventQuery{Since: e.began}, func(ev backstay.Event) error {
+		if at.IsZero() && ev.Kind == backstay.StateChanged && ev.To == string(backstay.Crashed) {
+			at = ev.At
+		}
+		return nil
+	})
+	return at
 }
 
 // turnFor is how long the stage is the visitor's.

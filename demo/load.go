@@ -51,7 +51,7 @@ type Tally struct {
 	P50      time.Duration  `json:"p50"`      // of good answers
 	P99      time.Duration  `json:"p99"`      //
 	Releases map[string]int `json:"releases"` // good answers by version
-	LastBy   map[string]int64
+	LastBy   map[string]int64 `json:"last_by"` // wall clock of the last good answer, by version, Unix ns
 	Failures []Failure `json:"failures,omitempty"`
 }
 
