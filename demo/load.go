@@ -42,17 +42,17 @@ type Failure struct {
 
 // Tally is what the load saw since the one before.
 type Tally struct {
-	Sent     int            `json:"sent"`
-	Failed   int            `json:"failed"`
-	Refused  int            `json:"refused"`
-	Open     int            `json:"open"`     // connections, now
-	Gap      time.Duration  `json:"gap"`      // longest time without a good answer
-	Slowest  time.Duration  `json:"slowest"`  // good answer
-	P50      time.Duration  `json:"p50"`      // of good answers
-	P99      time.Duration  `json:"p99"`      //
-	Releases map[string]int `json:"releases"` // good answers by version
-	LastBy   map[string]int64 `json:"last_by"` // wall clock of the last good answer, by version, Unix ns
-	Failures []Failure `json:"failures,omitempty"`
+	Sent     int              `json:"sent"`
+	Failed   int              `json:"failed"`
+	Refused  int              `json:"refused"`
+	Open     int              `json:"open"`     // connections, now
+	Gap      time.Duration    `json:"gap"`      // longest time without a good answer
+	Slowest  time.Duration    `json:"slowest"`  // good answer
+	P50      time.Duration    `json:"p50"`      // of good answers
+	P99      time.Duration    `json:"p99"`      //
+	Releases map[string]int   `json:"releases"` // good answers by version
+	LastBy   map[string]int64 `json:"last_by"`  // wall clock of the last good answer, by version, Unix ns
+	Failures []Failure        `json:"failures,omitempty"`
 }
 
 // Load puts load on the addresses until in ends, and answers every line of it
