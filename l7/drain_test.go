@@ -183,13 +183,13 @@ func TestFiftyUpgradedConnectionsOutliveTheDrainOfRequests(t *testing.T) {
 
 func TestASilentTunnelEndsAndABusyOneDoesNot(t *testing.T) {
 	r := newRig(t, func(s *l7.Snapshot) {
-		route(s, func(rt *l7.Route) { rt.Timeout.Idle = backstay.Duration(200 * time.Millisecond) })
+		route(s, func(rt *l7.Route) { rt.Timeout.Idle = backstay.Duration(time.Second) })
 	}, echoServer(t, "a").addr)
 	w := r.upgrade()
-	for i := range 20 { // 400 ms in all: one direction at a time is enough
+	for i := range 30 { // longer in all than it may be silent
 		w.send(fmt.Sprintf("%d\n", i))
 		w.echo(fmt.Sprint(i))
-		<-time.After(20 * time.Millisecond)
+		<-time.After(50 * time.Millisecond)
 	}
 	w.ended()
 	eventually(t, "no upgraded connection is left", func() bool { return r.proxy.Stats().Servers["shop-000000"].Long == 0 })

@@ -170,7 +170,7 @@ func TestAFrozenServerIsLeftForAnother(t *testing.T) {
 	t.Cleanup(func() { close(release) })
 	r := newRig(t, func(s *l7.Snapshot) {
 		route(s, func(rt *l7.Route) {
-			rt.Retry.If, rt.Retry.PerTryTimeout = []string{"connect", "reset", "timeout"}, backstay.Duration(100*time.Millisecond)
+			rt.Retry.If, rt.Retry.PerTryTimeout = []string{"connect", "reset", "timeout"}, backstay.Duration(500*time.Millisecond)
 		})
 	}, frozen.addr, serveHTTP(t, named("alive")))
 	for range 8 {

@@ -386,7 +386,7 @@ func TestASilentServerIsNotWaitedForBetweenBytes(t *testing.T) {
 	})
 	t.Cleanup(func() { close(release) })
 	r := newRig(t, func(s *l7.Snapshot) {
-		route(s, func(rt *l7.Route) { rt.Timeout.Response = backstay.Duration(100 * time.Millisecond) })
+		route(s, func(rt *l7.Route) { rt.Timeout.Response = backstay.Duration(time.Second) })
 	}, u.addr)
 	resp, err := r.client().Get(r.url("/"))
 	if err != nil {
