@@ -139,13 +139,9 @@ func (k *keeper) adoptRest(s *slot) {
 
 // openRun opens the FIFOs and the log of a run that is adopted.
 func (k *keeper) openRun(s *slot) {
-	if s.rec.LogFile == "" {
-		return
-	}
-	if err := k.openPipes(s); err != nil {
+	if err := k.openPipes(s, false); err != nil {
 		say("adopt", s.rec.Slot.ID+":", err.Error())
 	}
-	k.openLog(s)
 }
 
 // adoptedStage looks whether a stage that was adopted has become its service:

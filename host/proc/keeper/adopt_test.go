@@ -137,17 +137,21 @@ func TestNoLineIsLostWhenTheKeeperIsKilled(t *testing.T) {
 	n := newNode(t)
 	c := n.start()
 	c.subscribe(0)
-	s := n.role("w", "lines", strconv.Itoa(lines), "5")
+	// It ends while a keeper lives: what nobody has open any more is gone.
+	s := n.role("w", "lines", strconv.Itoa(lines), "5", n.dir+"/end")
 	s.LogMaxSize, s.LogMaxFiles = 3<<20, 1000
 	c.up(s)
 	dice := rand.New(rand.NewPCG(3, 4))
 	done := 0
-	for ; done < kills && c.list()["w"].PID > 0; done++ {
+	for ; done < kills && !strings.HasSuffix(tail(s.LogFile), fmt.Sprintf("line %09d\n", lines-1)); done++ {
 		time.Sleep(time.Duration(dice.IntN(20)) * time.Millisecond)
 		n.kill()
 		c = n.start()
 	}
 	c.subscribe(0)
+	if err := os.WriteFile(n.dir+"/end", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if e := c.event(kind(keeperwire.EvExited, "w")); e.Exit.Code != 5 || !e.Exit.Known {
 		t.Errorf("%+v", e.Exit)
 	}
@@ -170,6 +174,22 @@ func TestNoLineIsLostWhenTheKeeperIsKilled(t *testing.T) {
 	if got != lines || done < kills/2 || files < 3 {
 		t.Errorf("%d of %d lines in %d files after %d kills", got, lines, files, done)
 	}
+}
+
+// tail is the end of a file.
+func tail(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return ""
+	}
+	b := make([]byte, min(info.Size(), 40))
+	_, _ = f.ReadAt(b, info.Size()-int64(len(b)))
+	return string(b)
 }
 
 // checkIndex fails unless the marks of a log begin at its front, never go back and

@@ -4,8 +4,9 @@
 // sockets for all of them. Killed -9, it costs no child and no log line: all it
 // knows lies in records that the next keeper reads, and adopts what runs.
 //
-// One epoll loop owns everything; nothing it does may wait for a disk, a child or
-// a client. The only other goroutines call fdatasync and hear signals. It links
-// neither net, fmt, encoding/json nor runtime/debug, which is most of why a
-// thousand children cost it so little.
+// One epoll loop owns everything but the logs; nothing it does may wait for a
+// disk, a child or a client. Logs have a loop of their own, the pumper, for a
+// write may wait, and two helpers: one calls fdatasync, one hears signals. The
+// package links neither net, fmt, encoding/json nor runtime/debug, which is most
+// of why a thousand children cost it so little.
 package keeper

@@ -109,7 +109,9 @@ func (k *keeper) ended(s *slot, x keeperwire.Exit) {
 	if s.link >= 0 {
 		k.staged(s)
 	}
-	k.lastWords(s)
+	if s.piped {
+		k.pumper.drain(s)
+	}
 	r := &s.rec
 	x.Asked, x.Reason, x.Stage = r.Asked, r.Reason, s.failed
 	x.OOM = x.Signal == int32(syscall.SIGKILL) && !s.killed && k.ooms(s) > s.oomBefore
@@ -201,7 +203,9 @@ func (k *keeper) clear(s *slot) {
 
 // gone is the end of a run: nothing of it is left.
 func (k *keeper) gone(s *slot) {
-	k.lastWords(s)
+	if s.piped {
+		k.pumper.drain(s)
+	}
 	r := &s.rec
 	ev := restart.Exited
 	switch {

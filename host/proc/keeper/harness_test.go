@@ -455,6 +455,12 @@ func child(role string) {
 		count, _ := strconv.Atoi(args[0])
 		code, _ := strconv.Atoi(args[1])
 		writeLines(os.Stdout, "line", count)
+		for len(args) > 2 { // and not before that file is there
+			if _, err := os.Stat(args[2]); err == nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
 		os.Exit(code)
 	case "both": // N numbered lines to each stream at full speed
 		count, _ := strconv.Atoi(args[0])

@@ -659,3 +659,56 @@ func TestMutatedFramesDoNotHurtTheKeeper(t *testing.T) {
 		c.do(keeperwire.Msg{Kind: keeperwire.Kill, ID: id})
 	}
 }
+
+// TestHungDiskHoldsNoRestartUp freezes the file system of the logs: who writes
+// waits, and nothing else does.
+func TestHungDiskHoldsNoRestartUp(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	n := newNode(t)
+	freeze := freezable(t, n.logs)
+	c := n.start()
+	c.subscribe(0)
+	noisy := n.role("noisy", "trickle")
+	c.up(noisy)
+	quiet := n.spec("quiet", "exec sleep 1000")
+	quiet.LogFile, quiet.Restart = "", restart.Policy{Min: 1, Max: 1, ResetAfter: 1e15}
+	before := c.up(quiet)
+	eventually(t, "it prints", func() bool { return len(n.log("noisy")) > 0 })
+	freeze("-f")
+	for range 3 {
+		_ = syscall.Kill(int(before.PID), syscall.SIGKILL)
+		before = c.when("quiet", func(s keeperwire.Slot) bool { return s.State == keeperwire.Running && s.PID != before.PID })
+	}
+	c.do(keeperwire.Msg{Kind: keeperwire.Kill, ID: "noisy", Text: "test"})
+	c.until("noisy", keeperwire.Stopped)
+	freeze("-u")
+	c.stop("quiet")
+	eventually(t, "the last words are written", func() bool { return strings.HasSuffix(n.log("noisy"), "\n") })
+	trickled(t, n.log("noisy"), strconv.Itoa(int(c.list()["noisy"].Last.PID)))
+}
+
+// freezable mounts a file system that can be frozen on dir.
+func freezable(t *testing.T, dir string) (freeze func(how string)) {
+	t.Helper()
+	img := dir + ".img"
+	if err := os.WriteFile(img, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, argv := range [][]string{{"truncate", "-s", "16M", img}, {"mkfs.ext4", "-q", img}, {"mount", "-o", "loop", img, dir}} {
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("no loop device on this host: %v: %s", argv, out)
+		}
+	}
+	freeze = func(how string) {
+		if out, err := exec.Command("fsfreeze", how, dir).CombinedOutput(); err != nil && how == "-f" {
+			t.Skipf("fsfreeze: %s", out)
+		}
+	}
+	t.Cleanup(func() {
+		_ = exec.Command("fsfreeze", "-u", dir).Run()
+		n := syscall.MNT_DETACH
+		_ = syscall.Unmount(dir, n)
+	})
+	return freeze
+}

@@ -20,10 +20,10 @@ const (
 	forTimer = iota
 	forSignal
 	forListener
-	forConn  // place in conns
-	forPid   // place in slots
-	forLink  // place in slots
-	forPipe  // place in slots, times two, plus the stream
+	forConn // place in conns
+	forPid  // place in slots
+	forLink // place in slots
+	forPumper
 	forProbe // place in probes: its end
 	forProbeLink
 	forProbeOut
@@ -52,11 +52,10 @@ type keeper struct {
 
 	strangers   []string
 	strangersAt time.Duration
-	syncAt      time.Duration
-	syncer      *syncer
+	pumper      *pumper
+	news        int // where it is heard
 	signals     *signals
 	null        int
-	scratch     [2]int // a pipe to look into FIFOs with
 	peeked      []byte
 	frame       []byte // for frames that come in
 	out         []byte // and go out
@@ -93,7 +92,7 @@ const percent = "GOGC=25"
 // settle gives the runtime its settings by the environment, the only way to them
 // without runtime/debug, which links fmt.
 func settle() {
-	env := []string{percent, "GOMAXPROCS=1"}
+	env := []string{percent, "GOMAXPROCS=2"}
 	for _, v := range os.Environ() {
 		switch {
 		case v == percent:
@@ -168,15 +167,15 @@ func (k *keeper) open() (err error) {
 	if k.null, err = syscall.Open("/dev/null", syscall.O_RDWR|syscall.O_CLOEXEC, 0); err != nil {
 		return failure{"open /dev/null", named(err)}
 	}
-	if err = syscall.Pipe2(k.scratch[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK); err != nil {
-		return failure{"pipe", named(err)}
+	if k.pumper, k.news, err = newPumper(); err != nil {
+		return err
 	}
-	k.syncer = newSyncer()
 	if k.signals, err = hear(); err != nil {
 		return failure{"pipe", named(err)}
 	}
 	k.watch(k.timer, forTimer, 0)
 	k.watch(k.signals.out, forSignal, 0)
+	k.watch(k.news, forPumper, 0)
 	return nil
 }
 
@@ -249,9 +248,9 @@ func (k *keeper) dispatch(who, place int, events uint32) {
 		k.died(k.places[place])
 	case forLink:
 		k.staged(k.places[place])
-	case forPipe:
-		if s := k.places[place/2]; s != nil {
-			k.pump(s, place%2)
+	case forPumper:
+		for _, n := range k.pumper.heard(k.news) {
+			k.lost(n.place, n.id, n.total)
 		}
 	case forProbe, forProbeLink, forProbeOut:
 		k.probed(k.probes[place], who)
@@ -281,9 +280,6 @@ func (k *keeper) timers() {
 	if k.strangersAt > 0 && k.clock >= k.strangersAt {
 		k.killStrangers()
 	}
-	if k.syncAt > 0 && k.clock >= k.syncAt {
-		k.syncLogs()
-	}
 	for _, s := range k.slots {
 		k.at(s.due())
 	}
@@ -293,7 +289,6 @@ func (k *keeper) timers() {
 		}
 	}
 	k.at(k.strangersAt)
-	k.at(k.syncAt)
 }
 
 // chance is the restart machine's jitter: spread, not secret (xorshift).

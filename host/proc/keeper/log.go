@@ -45,8 +45,6 @@ type logfile struct {
 
 func newLogfile() logfile { return logfile{fd: -1, idx: -1, marked: -1, syncing: new(atomic.Bool)} }
 
-func (l *logfile) due() time.Duration { return l.tornAt }
-
 // open opens the log where it is not, and says whether it is now.
 func (l *logfile) open(now time.Duration) bool {
 	if l.fd >= 0 {
@@ -195,13 +193,13 @@ func droppedLine(n uint64) string {
 }
 
 // full reports whether the log has reached its size.
-func (l *logfile) full(s *keeperwire.Spec) bool { return s.LogMaxSize > 0 && l.off >= s.LogMaxSize }
+func (l *logfile) full(m limits) bool { return m.size > 0 && l.off >= m.size }
 
 // rotate renames the log and begins a new one. The index goes first: that it has
 // gone and its log has not tells the next keeper where this one was killed.
-func (l *logfile) rotate(s *keeperwire.Spec, now time.Duration) bool {
+func (l *logfile) rotate(m limits, now time.Duration) bool {
 	l.close()
-	l.shift(max(int(s.LogMaxFiles), 1) - 1)
+	l.shift(max(m.files, 1) - 1)
 	l.retryAt = 0
 	return l.open(now)
 }
@@ -268,19 +266,19 @@ func (l *logfile) cut() {
 }
 
 // syncSoon has what was written on the disk in a second.
-func (k *keeper) syncSoon() {
-	if k.syncAt == 0 {
-		k.syncAt = k.now() + syncEvery
-		k.at(k.syncAt)
+func (p *pumper) syncSoon() {
+	if p.syncAt == 0 {
+		p.syncAt = p.clock + syncEvery
+		p.at(p.syncAt)
 	}
 }
 
 // syncLogs hands the logs written since to the syncer, and looks whether they
 // are still the files that their names say.
-func (k *keeper) syncLogs() {
-	k.syncAt = 0
-	for _, s := range k.slots {
-		l := &s.log
+func (p *pumper) syncLogs() {
+	p.syncAt = 0
+	for _, t := range p.taps {
+		l := &t.log
 		if !l.dirty || l.fd < 0 {
 			continue
 		}
@@ -289,8 +287,8 @@ func (k *keeper) syncLogs() {
 			l.retryAt, l.dirty = 0, false
 			continue
 		}
-		if l.syncing.Load() || !k.syncer.take(l) {
-			k.syncSoon() // the disk is slow: next time
+		if l.syncing.Load() || !p.syncer.take(l) {
+			p.syncSoon() // the disk is slow: next time
 			continue
 		}
 		l.dirty = false

@@ -186,6 +186,7 @@ func (k *keeper) put(spec *keeperwire.Spec) (code, text string) {
 		return "no_record", "the run directory does not take the record"
 	}
 	k.place(s, *spec)
+	k.pumper.limit(s)
 	k.at(s.due())
 	return "", ""
 }
@@ -200,7 +201,7 @@ func (k *keeper) remove(s *slot) (code, text string) {
 		return "no_record", "the run directory does not take the record"
 	}
 	k.closePipes(s)
-	s.log.close()
+	k.pumper.forget(s.place)
 	for _, name := range pipeNames {
 		_ = syscall.Unlink(k.pipeDir(s) + "/" + name)
 	}

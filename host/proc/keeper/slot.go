@@ -16,8 +16,7 @@ type slot struct {
 	place int
 
 	proc
-	pipes [2]int // our ends of stdout's and stderr's FIFO
-	log   logfile
+	piped bool // the pumper has its FIFOs
 
 	heard     time.Duration // its last word to us
 	lookAt    time.Duration // when to look whether its tree is gone, or its code known
@@ -41,7 +40,7 @@ type proc struct {
 var noProc = proc{pidfd: -1, link: -1}
 
 func newSlot(place int) *slot {
-	return &slot{place: place, proc: noProc, pipes: [2]int{-1, -1}, log: newLogfile()}
+	return &slot{place: place, proc: noProc}
 }
 
 // busy reports whether a process of the slot may be there.
@@ -51,7 +50,7 @@ func (s *slot) busy() bool {
 
 // due is the next moment at which ticked has something to do.
 func (s *slot) due() time.Duration {
-	t := soonest(s.lookAt, s.retryAt, s.log.due())
+	t := soonest(s.lookAt, s.retryAt)
 	if s.pid > 0 {
 		t = soonest(t, time.Duration(s.rec.KillAt), s.silentAt())
 	} else {
@@ -83,9 +82,6 @@ func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 func (k *keeper) ticked(s *slot) {
 	now := k.now()
 	is := func(t time.Duration) bool { return t > 0 && now >= t }
-	if is(s.log.due()) {
-		k.resume(s)
-	}
 	if is(s.lookAt) {
 		s.lookAt = 0
 		k.lookAgain(s)
@@ -149,7 +145,6 @@ func (k *keeper) become(s *slot, state keeperwire.State) {
 func (k *keeper) rest(s *slot, state keeperwire.State) {
 	s.retryAt, s.waits, s.rec.Slot.Why = 0, "", ""
 	k.closePipes(s)
-	s.log.close()
 	k.become(s, state)
 	k.leaveIfAlone()
 }

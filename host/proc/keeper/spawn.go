@@ -92,10 +92,9 @@ func (k *keeper) launch(s *slot) error {
 	if err != nil {
 		return failure{"read spec", named(err)}
 	}
-	if err := k.openPipes(s); err != nil {
+	if err := k.openPipes(s, true); err != nil {
 		return err
 	}
-	k.openLog(s)
 	if k.cg.base == "" {
 		spec.Cgroup = ""
 	}
