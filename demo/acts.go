@@ -113,12 +113,13 @@ const look = 10 * time.Millisecond
 func (e *evening) heals(ctx context.Context, struck ...int) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, healWithin)
 	defer cancel()
+	missing := "no agent answers"
 	for {
 		s, err := e.status(ctx)
 		if err != nil {
-			return 0, fmt.Errorf("not whole after %v: %w", healWithin, err)
+			return 0, fmt.Errorf("not whole after %v: %s: %w", healWithin, missing, err)
 		}
-		if whole(s, struck) {
+		if missing = notWhole(s, struck); missing == "" {
 			return time.Since(e.killed), nil
 		}
 		wait(ctx, look)
@@ -128,25 +129,33 @@ func (e *evening) heals(ctx context.Context, struck ...int) (time.Duration, erro
 // healWithin only guards against a demonstration that hangs.
 const healWithin = 30 * time.Second
 
-func whole(s api.Status, struck []int) bool {
-	roles := 0
+// notWhole returns what is missing, or nothing.
+func notWhole(s api.Status, struck []int) string {
 	for _, r := range s.Roles {
 		if !r.Running || slices.Contains(struck, r.PID) {
-			return false
+			return "the " + r.Name + " does not run"
 		}
-		roles++
 	}
 	n := 0
 	for _, service := range s.Services {
 		for _, i := range service.Instances {
 			if i.State != backstay.Running || !i.Ready || i.Drained || i.PID == 0 || slices.Contains(struck, i.PID) {
-				return false
+				return fmt.Sprintf("%s is %s, ready %v: %s", i.ID, i.State, i.Ready, i.Because)
 			}
 			n++
 		}
 	}
-	return n == 3 && roles == 3
+	if n != replicas || len(s.Roles) != roles {
+		return fmt.Sprintf("%d instances and %d roles are there, not %d and %d", n, len(s.Roles), replicas, roles)
+	}
+	return ""
 }
+
+// What there is when all is whole.
+const (
+	replicas = 3
+	roles    = 3
+)
 
 // strike does the blow and remembers when.
 func (e *evening) strike(blow func() error) error {
