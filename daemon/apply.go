@@ -205,7 +205,6 @@ func (a *agent) settle(ctx context.Context, d *desired) {
 	keep := d.file.Binds()
 	for _, name := range a.link.names() {
 		if bind, ok := bindOf(name); ok && !slices.Contains(keep, bind) {
-			a.proxy.forget(bind)
 			if err := a.link.release(ctx, name); err != nil {
 				a.log.WarnContext(ctx, "address not let go", "bind", bind, "why", err.Error())
 			}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -44,6 +45,7 @@ type proxy struct {
 	acked   uint64     // of the newest that is in force there
 	run     uint32     // which start of the proxy the rest is about
 	passed  map[string]bool
+	told    map[string]registry.Endpoint // by instance, as acknowledged
 	started time.Time
 }
 
@@ -64,14 +66,14 @@ func (p *proxy) startedAnew(run uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.run != run {
-		p.run, p.acked, p.started = run, 0, time.Now()
+		p.run, p.acked, p.started, p.told = run, 0, time.Now(), nil
 		clear(p.passed)
 	}
 }
 
 // Apply implements [registry.Balancer].
 func (p *proxy) Apply(ctx context.Context, s registry.Snapshot) error {
-	o := p.board.get()
+	o, run := p.board.get(), p.process()
 	if err := p.passListeners(ctx, o); err != nil {
 		return err
 	}
@@ -83,13 +85,56 @@ func (p *proxy) Apply(ctx context.Context, s registry.Snapshot) error {
 	if err != nil {
 		return fmt.Errorf("apply snapshot %d: %w", gen, err)
 	}
-	if err := p.call(ctx, http.MethodPut, "/v1/state", text, nil); err != nil {
+	err = p.call(ctx, http.MethodPut, "/v1/state", text, nil)
+	if isCode(err, "snapshot_stale") {
+		p.forgetGeneration()
+	}
+	if err != nil {
 		return fmt.Errorf("apply snapshot %d: %w", gen, err)
 	}
-	p.mu.Lock()
-	p.acked = max(p.acked, gen)
-	p.mu.Unlock()
+	p.acknowledged(run, gen, s)
 	return nil
+}
+
+// process returns which start of the proxy there is.
+func (p *proxy) process() uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.run
+}
+
+// forgetGeneration has the proxy asked anew: it has been told more than we know.
+func (p *proxy) forgetGeneration() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gen = 0
+}
+
+// acknowledged notes what that start of the proxy has in force.
+func (p *proxy) acknowledged(run uint32, gen uint64, s registry.Snapshot) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.run != run {
+		return // it was another process that said so
+	}
+	p.acked = max(p.acked, gen)
+	p.told = map[string]registry.Endpoint{}
+	for _, e := range s.Endpoints {
+		p.told[e.Instance] = e
+	}
+}
+
+// knows reports whether the proxy has acknowledged e as it is now.
+func (p *proxy) knows(e registry.Endpoint) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was, ok := p.told[e.Instance]
+	return ok && was.Ready == e.Ready && was.Drain == e.Drain && was.Starts == e.Starts
+}
+
+func isCode(err error, code string) bool {
+	p := new(backstay.Problem)
+	return errors.As(err, &p) && p.Code == code
 }
 
 // next returns the generation of the next snapshot: above that of every proxy
@@ -113,36 +158,44 @@ func (p *proxy) next(ctx context.Context) (uint64, error) {
 	return p.gen, nil
 }
 
-// passListeners gives the proxy the sockets it was not started with.
+// passListeners gives the proxy the sockets it was not started with. Those that
+// o does not name any more it closes by itself, and gets again if they come back.
 func (p *proxy) passListeners(ctx context.Context, o orders) error {
+	wanted := map[string]string{}
 	for _, front := range o.frontends {
 		for _, bind := range front.Bind {
-			name := heldName(bind)
-			p.mu.Lock()
-			run, has := p.run, p.passed[name]
-			p.mu.Unlock()
-			f := p.link.file(name)
-			if has || f == nil {
-				continue
-			}
-			if err := sock.Pass(ctx, filepath.Join(p.dir, "files"), name, f); err != nil {
-				return fmt.Errorf("give %s to the proxy: %w", bind, err)
-			}
-			p.mu.Lock()
-			if p.run == run {
-				p.passed[name] = true
-			}
-			p.mu.Unlock()
+			wanted[heldName(bind)] = bind
+		}
+	}
+	p.mu.Lock()
+	maps.DeleteFunc(p.passed, func(name string, _ bool) bool { return wanted[name] == "" })
+	p.mu.Unlock()
+	for name, bind := range wanted {
+		if err := p.pass(ctx, name, bind); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// forget says that bind is no longer passed: it has been closed.
-func (p *proxy) forget(bind string) {
+// pass gives the proxy one socket, if it has not got it.
+func (p *proxy) pass(ctx context.Context, name, bind string) error {
 	p.mu.Lock()
-	delete(p.passed, heldName(bind))
+	run, has := p.run, p.passed[name]
 	p.mu.Unlock()
+	f := p.link.file(name)
+	if has || f == nil {
+		return nil
+	}
+	if err := sock.Pass(ctx, filepath.Join(p.dir, "files"), name, f); err != nil {
+		return fmt.Errorf("give %s to the proxy: %w", bind, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.run == run {
+		p.passed[name] = true
+	}
+	return nil
 }
 
 // Drain implements [registry.Balancer].

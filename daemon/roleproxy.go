@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/host/proc"
 	"github.com/backstay/backstay/host/sock"
 	"github.com/backstay/backstay/l7"
 	"github.com/backstay/backstay/run"
@@ -33,57 +32,72 @@ func runProxy(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("take sockets: %w", err)
 	}
-	file := filepath.Join(o.Dirs.proxy(), "snapshot.json")
-	p := l7.New(l7.Options{Log: o.Log, SnapshotFile: file, Quiet: sock.Quiet})
-	r := &proxyRole{Options: o, proxy: p, has: map[string]*os.File{heldAPI: held[heldAPI], heldFiles: held[heldFiles]}}
+	r := newProxyRole(o)
 	for name, f := range held {
-		if _, ok := bindOf(name); !ok {
-			continue
-		}
 		if err := r.take(name, f); err != nil {
 			o.Log.Error("socket not taken", "name", name, "why", err.Error())
 		}
 	}
-	r.resume(ctx, file)
+	r.resume(ctx, r.file())
 	return r.run(ctx, held)
+}
+
+// newProxyRole returns a proxy that has no socket yet.
+func newProxyRole(o Options) *proxyRole {
+	r := &proxyRole{Options: o, sockets: newSockets()}
+	r.proxy = l7.New(l7.Options{Log: o.Log, SnapshotFile: r.file(), Quiet: sock.Quiet, Gone: r.sockets.gone})
+	return r
 }
 
 // proxyRole is the process.
 type proxyRole struct {
 	Options
 
-	proxy *l7.Proxy
-
-	mu  sync.Mutex          // guards has
-	has map[string]*os.File // all sockets: an agent that has lost its keeper asks for them
+	proxy   *l7.Proxy
+	sockets *sockets
 }
 
-// take gives the proxy a listening socket. One that it has already is the same
-// one.
-func (r *proxyRole) take(name string, f *os.File) error {
-	bind, ok := bindOf(name)
-	if !ok {
-		return errors.Join(fmt.Errorf("%q is no address", name), f.Close())
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.has[name] != nil {
-		return f.Close() //nolint:wrapcheck // nothing is lost
-	}
-	l, err := net.FileListener(f)
-	if err != nil {
-		return errors.Join(fmt.Errorf("take %s: %w", bind, err), f.Close())
-	}
-	r.has[name] = f
-	r.proxy.SetListener(bind, l)
-	return nil
+func (r *proxyRole) file() string { return filepath.Join(r.Dirs.proxy(), "snapshot.json") }
+
+// take keeps a socket that was handed to this process.
+func (r *proxyRole) take(name string, f *os.File) error { return r.sockets.take(name, f) }
+
+// handler is that of the role: what is put in force gets the sockets it
+// asks for before it is acknowledged, and those that it does not are closed.
+func (r *proxyRole) handler() http.Handler {
+	inner := r.proxy.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if q.Method != http.MethodPut {
+			inner.ServeHTTP(w, q)
+			return
+		}
+		seen := &statusSeen{ResponseWriter: w, status: http.StatusOK}
+		inner.ServeHTTP(seen, q)
+		if seen.status == http.StatusOK {
+			r.serveSockets(q.Context())
+		}
+	})
 }
 
-// give returns all sockets.
-func (r *proxyRole) give() map[string]*os.File {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return maps.Clone(r.has)
+// statusSeen remembers how a request was answered.
+type statusSeen struct {
+	http.ResponseWriter
+
+	status int
+}
+
+func (w *statusSeen) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// serveSockets gives the proxy the sockets that its frontends wait for.
+func (r *proxyRole) serveSockets(ctx context.Context) {
+	if !r.sockets.waiting() {
+		return
+	}
+	r.handOver(ctx)
+	r.sockets.closeIdle()
 }
 
 // resume serves the orders of before: nobody is asked whether they are still
@@ -96,8 +110,21 @@ func (r *proxyRole) resume(ctx context.Context, file string) {
 	switch {
 	case err == nil:
 		r.Log.InfoContext(ctx, "serving the last snapshot", "gen", s.Gen)
+		r.handOver(ctx)
 	case !errors.Is(err, fs.ErrNotExist):
 		r.Log.Error("last snapshot not served", "why", err.Error())
+	}
+}
+
+// handOver closes nothing: a socket that the last snapshot does not know may be
+// of the next one.
+func (r *proxyRole) handOver(ctx context.Context) {
+	for _, bind := range r.proxy.Stats().Unbound {
+		if l, err := r.sockets.listener(bind); err != nil {
+			r.Log.ErrorContext(ctx, "socket not served", "bind", bind, "why", err.Error())
+		} else if l != nil {
+			r.proxy.SetListener(bind, l)
+		}
 	}
 }
 
@@ -108,12 +135,26 @@ func (r *proxyRole) run(ctx context.Context, held map[string]*os.File) error {
 	}
 	g := run.Group{Log: r.Log, Events: backstay.Discard}
 	g.Add(run.Part{Name: "traffic", Run: r.proxy.Run, StopWithin: proxyFinish})
-	g.Add(run.Part{Name: "files", Run: run.AtOnce(func(ctx context.Context) error { return receive(ctx, files, r.take, r.give) })})
-	g.Add(run.Part{Name: "api", Run: run.AtOnce(func(ctx context.Context) error { return serveHTTP(ctx, api, r.proxy.Handler()) })})
+	g.Add(run.Part{Name: "files", Run: run.AtOnce(func(ctx context.Context) error { return receive(ctx, files, r.take, r.sockets.all) })})
+	g.Add(run.Part{Name: "api", Run: run.AtOnce(func(ctx context.Context) error { return serveHTTP(ctx, api, r.handler()) })})
+	g.Add(run.Part{Name: "hangups", Run: run.AtOnce(r.hangups)})
 	if err := g.Run(ctx); err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
 	return nil
+}
+
+// hangups opens access logs anew at each SIGHUP, which the agent passes on.
+func (r *proxyRole) hangups(ctx context.Context) error {
+	told := proc.Hangups()
+	for {
+		select {
+		case <-told:
+			r.proxy.ReopenLogs()
+		case <-ctx.Done():
+			return ctx.Err() //nolint:wrapcheck // being told to end is no story
+		}
+	}
 }
 
 func receive(ctx context.Context, f *os.File, take func(string, *os.File) error, give func() map[string]*os.File) error {
