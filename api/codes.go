@@ -18,7 +18,7 @@ type Code struct {
 // Codes is every code that a [backstay.Problem] may have, in the order of the
 // page. A code never changes its meaning and is never given a new one; [Lookup]
 // finds a row.
-var Codes = slices.Concat(requestCodes, thingCodes, deployCodes, fileCodes, commandCodes)
+var Codes = slices.Concat(requestCodes, thingCodes, deployCodes, fileCodes, commandCodes, proxyCodes)
 
 // requestCodes are about the form of a request.
 var requestCodes = []Code{
@@ -127,6 +127,18 @@ var commandCodes = []Code{
 	{"changes", http.StatusOK, backstay.ExitChanges, "plan has changes"},
 	{"promise_broken", http.StatusInternalServerError, backstay.ExitFailed, "the demonstration lost what it promises to keep"},
 	{"failed", http.StatusInternalServerError, backstay.ExitFailed, "it did not work; nothing was changed"},
+}
+
+// proxyCodes are what a proxy says to the agent. Nobody else meets them, but who
+// asks a proxy by hand in an outage.
+var proxyCodes = []Code{
+	{"bad_request", http.StatusBadRequest, backstay.ExitUsage, "the proxy cannot read what it is asked"},
+	{"snapshot_unreadable", http.StatusBadRequest, backstay.ExitUsage, "the snapshot is no JSON of its kind"},
+	{"snapshot_kind", http.StatusBadRequest, backstay.ExitUsage, "what came is no snapshot for a proxy"},
+	{"snapshot_too_new", http.StatusBadRequest, backstay.ExitFailed, "the snapshot is of a later version of Backstay"},
+	{"snapshot_too_old", http.StatusBadRequest, backstay.ExitFailed, "the snapshot is of a version that is no longer read"},
+	{"snapshot_stale", http.StatusConflict, backstay.ExitFailed, "the proxy has a newer snapshot"},
+	{"snapshot_invalid", http.StatusUnprocessableEntity, backstay.ExitFailed, "the snapshot says what cannot be served"},
 }
 
 // Lookup returns the row of code.
