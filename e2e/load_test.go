@@ -25,6 +25,7 @@ import (
 type load struct {
 	t       testing.TB
 	address string
+	gets    bool // sends no POSTs: one in flight at who dies is lost, for it may have been done
 	stop    context.CancelFunc
 	all     sync.WaitGroup
 	sent    atomic.Int64
@@ -40,13 +41,27 @@ type load struct {
 // request a POST, each after think.
 func startLoad(tb testing.TB, address string, conns int, think time.Duration) *load {
 	tb.Helper()
+	l := &load{t: tb, address: address}
+	l.start(conns, think)
+	return l
+}
+
+// startGets is startLoad without POSTs.
+func startGets(tb testing.TB, address string, conns int, think time.Duration) *load {
+	tb.Helper()
+	l := &load{t: tb, address: address, gets: true}
+	l.start(conns, think)
+	return l
+}
+
+func (l *load) start(conns int, think time.Duration) {
+	l.orders, l.versions, l.unknown = map[string]bool{}, map[string]int{}, map[string]bool{}
 	ctx, stop := context.WithCancel(context.Background())
-	l := &load{t: tb, address: address, stop: stop, orders: map[string]bool{}, versions: map[string]int{}, unknown: map[string]bool{}}
+	l.stop = stop
 	for i := range conns {
 		l.all.Go(func() { l.run(ctx, i, think) })
 	}
-	tb.Cleanup(l.end)
-	return l
+	l.t.Cleanup(l.end)
 }
 
 // end stops the load after the requests that are under way.
@@ -69,7 +84,7 @@ func (l *load) run(ctx context.Context, worker int, think time.Duration) {
 			in = bufio.NewReader(c)
 		}
 		id := fmt.Sprintf("o%d-%d-%08x", worker, n, rand.Uint32())
-		if n%2 == 0 {
+		if n%2 == 0 || l.gets {
 			id = ""
 		}
 		if !l.exchange(c, in, id) {

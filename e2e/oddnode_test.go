@@ -135,6 +135,7 @@ func (o *oddNode) with(t *testing.T, deploy, stop string) {
 	t.Cleanup(func() {
 		o.deploy, o.stop = quickDeploy, quickStop
 		o.apply()
+		o.whole("odd", o.replicas)
 	})
 }
 
@@ -226,6 +227,17 @@ func (o *oddNode) underLoad(f func()) {
 	l.eachOrderOnce(o.dir + "/odd")
 }
 
+// underGets is underLoad where instances die with requests in hand: what may be
+// asked again is, and not one fails.
+func (o *oddNode) underGets(f func()) {
+	o.t.Helper()
+	l := startGets(o.t, o.address, 8, 2*time.Millisecond)
+	f()
+	l.until(l.sent.Load() + 50)
+	l.end()
+	l.nothingFailed()
+}
+
 // watched follows a deploy over every death of the agent and calls f with each
 // of its lines once. It returns the deploy at its end.
 func (o *oddNode) watched(id string, f func(api.Progress)) (d api.Deploy) {
@@ -306,4 +318,15 @@ func field(text []byte, name string) string {
 	_, after, _ := strings.Cut(string(text), `"`+name+`":"`)
 	value, _, _ := strings.Cut(after, `"`)
 	return value
+}
+
+// dialIdle opens a connection that is used by hand.
+func dialIdle(t *testing.T, address string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c, err := net.DialTimeout("tcp", address, hang)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c, bufio.NewReader(c)
 }
