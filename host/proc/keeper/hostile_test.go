@@ -712,3 +712,48 @@ func freezable(t *testing.T, dir string) (freeze func(how string)) {
 	})
 	return freeze
 }
+
+// TestBothStreamsGoOnOverRotation has streams that wait for each other while the
+// file changes under them.
+func TestBothStreamsGoOnOverRotation(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	c := n.start()
+	const lines = 100_000
+	s := n.role("both", "both", strconv.Itoa(lines))
+	s.LogMaxSize, s.LogMaxFiles = 64<<10, 1000
+	c.start(s)
+	c.until("both", keeperwire.Completed)
+	all := ""
+	for i := 1000; i >= 0; i-- {
+		b, err := os.ReadFile(keeperwire.Rotated(s.LogFile, i))
+		if err != nil {
+			continue
+		}
+		all += string(b)
+		checkStreams(t, keeperwire.Rotated(s.LogFile, i), string(b))
+	}
+	if out, errs := numbered(t, all, "out"), numbered(t, all, "err"); out != lines || errs != lines {
+		t.Errorf("%d %d of %d", out, errs, lines)
+	}
+}
+
+// TestStreamThatWaitsIsNotForgotten takes the log away while stderr waits for the
+// end of a line of stdout.
+func TestStreamThatWaitsIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	c := n.start()
+	c.up(n.spec("wait", `while :; do printf half; head -c 100000 /dev/zero >&2; printf ' line\n'; sleep 0.02; done`))
+	last := int64(0)
+	for range 4 {
+		eventually(t, "the log grows by a megabyte", func() bool {
+			info, err := os.Stat(n.logs + "/wait.log")
+			return err == nil && info.Size() > last+1<<20
+		})
+		_ = os.Remove(n.logs + "/wait.log")
+		_ = os.Mkdir(n.logs+"/wait.log", 0o755) // it cannot be written now
+		time.Sleep(1200 * time.Millisecond)
+		_ = os.Remove(n.logs + "/wait.log")
+	}
+}

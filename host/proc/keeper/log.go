@@ -103,10 +103,11 @@ func openFile(path string) (int, error) {
 	})
 }
 
+// close closes the files. A stream that waits for the other's line waits on: its
+// time comes, and then it is watched again.
 func (l *logfile) close() {
 	closeFD(&l.fd)
 	closeFD(&l.idx)
-	l.held, l.tornAt = [2]bool{}, 0
 }
 
 // fail is a log that cannot be written: it is tried again later.

@@ -70,12 +70,16 @@ func (p *pumper) tired(t *tap, i int) bool {
 
 // resume is when a stream has waited: its turn has come, torn line or not.
 func (p *pumper) resume(t *tap) {
-	for i := range t.log.held {
-		if t.log.held[i] && t.pipes[i] >= 0 {
-			t.log.held[i] = false
+	l := &t.log
+	for i := range l.held {
+		if l.held[i] && t.pipes[i] >= 0 {
+			l.held[i] = false
 			_ = p.control(syscall.EPOLL_CTL_MOD, t.pipes[i], t.place*2+i, syscall.EPOLLIN)
 			p.pump(t, i)
 		}
+	}
+	if l.held == [2]bool{} {
+		l.tornAt = 0
 	}
 }
 

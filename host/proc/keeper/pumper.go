@@ -181,7 +181,7 @@ func (p *pumper) open(s *slot, fds [2]int, path string, fresh bool) {
 		for i, fd := range fds {
 			if fd >= 0 {
 				closeFD(&t.pipes[i])
-				t.pipes[i] = fd
+				t.pipes[i], t.log.held[i] = fd, false
 				_ = p.control(syscall.EPOLL_CTL_ADD, fd, place*2+i, syscall.EPOLLIN)
 			}
 		}
@@ -206,6 +206,7 @@ func (p *pumper) close(place int) {
 			closeFD(&t.pipes[0])
 			closeFD(&t.pipes[1])
 			t.log.close()
+			t.log.held, t.log.tornAt = [2]bool{}, 0
 		}
 	})
 }

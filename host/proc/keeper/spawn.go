@@ -35,6 +35,7 @@ func (k *keeper) start(s *slot) {
 	}
 	if k.stages() >= maxStages {
 		k.turns = append(k.turns, s)
+		k.save(s) // that it is wanted must outlive us
 		return
 	}
 	if err := k.launch(s); err != nil {
