@@ -42,6 +42,11 @@ frontends:
 // rollNode starts rollingShop with so many versions at hand.
 func rollNode(t *testing.T, versions int) (n *node, address string) {
 	t.Helper()
+	return rollNodeOf(t, versions, rollingShop)
+}
+
+func rollNodeOf(t *testing.T, versions int, file string) (n *node, address string) {
+	t.Helper()
 	n = newNode(t)
 	all := map[string]string{}
 	for v := range versions {
@@ -56,7 +61,7 @@ func rollNode(t *testing.T, versions int) (n *node, address string) {
 		t.Fatal(err)
 	}
 	port := freePort(t)
-	n.write(strings.ReplaceAll(rollingShop, "PORT", strconv.Itoa(port)))
+	n.write(strings.ReplaceAll(file, "PORT", strconv.Itoa(port)))
 	n.start()
 	n.whole("shop", 3)
 	n.settled("shop")

@@ -1,0 +1,96 @@
+package e2e
+
+import (
+	"context"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/backstay/backstay/api"
+)
+
+// killAtEveryLine follows a deploy to its end and kills the agent after every
+// line that it tells, and a moment later than that if random is not nil. It
+// returns the states in which the agent died.
+func (o *oddNode) killAtEveryLine(id string, random *rand.Rand) (d api.Deploy, states []string) {
+	o.t.Helper()
+	died := map[string]int{}
+	d = o.watched(id, func(p api.Progress) {
+		if p.Final {
+			return
+		}
+		if random != nil {
+			time.Sleep(time.Duration(random.IntN(200)) * time.Millisecond)
+		}
+		o.kill("agent", syscall.SIGKILL)
+		died[p.State]++
+	})
+	o.t.Logf("the agent was killed in %v", died)
+	return d, slices.Sorted(maps.Keys(died))
+}
+
+// An agent that dies after every single line of a deploy brings it to its end,
+// and no request notices.
+func TestAgentKilledInEveryStateOfADeploy(t *testing.T) {
+	o := startOdd(t)
+	random := seed(t)
+	for round := range pick(1, 20) {
+		version := o.install("")
+		o.underLoad(func() {
+			slow := o.ask("GET", "/?work=8s", "") // keeps an old one, so that there is something to finish
+			time.Sleep(100 * time.Millisecond)
+			d, states := o.killAtEveryLine(o.begin(version).ID, lateFrom(round, random))
+			if d.State != api.DeployDone || !slices.Contains(states, "finishing") || !slices.Contains(states, "rolling") {
+				t.Errorf("round %d: %s: %s; the agent died in %v", round, d.State, d.Reason, states)
+			}
+			if a := <-slow; a.err != nil {
+				t.Errorf("the request in flight: %v", a.err)
+			}
+			o.at(version)
+		})
+	}
+}
+
+// lateFrom has the first round kill at once.
+func lateFrom(round int, random *rand.Rand) *rand.Rand {
+	if round == 0 {
+		return nil
+	}
+	return random
+}
+
+// The same while a deploy is undone: it goes on going back.
+func TestAgentKilledInEveryStateOfARollback(t *testing.T) {
+	o := startOdd(t)
+	random := seed(t)
+	for round := range pick(1, 20) {
+		now, version := o.now(), o.install("")
+		o.underLoad(func() {
+			d := o.begin(version)
+			aborted, kills := false, 0
+			got := o.watched(d.ID, func(p api.Progress) {
+				switch {
+				case !aborted && strings.Contains(p.Text, " good "):
+					aborted = true
+					if _, err := o.client.OnDeploy(context.Background(), "abort", "odd"); err != nil {
+						t.Fatal(err)
+					}
+				case aborted && !p.Final:
+					if late := lateFrom(round, random); late != nil {
+						time.Sleep(time.Duration(late.IntN(100)) * time.Millisecond)
+					}
+					o.kill("agent", syscall.SIGKILL)
+					kills++
+				}
+			})
+			if got.State != api.DeployRolledBack || kills < 2 {
+				t.Errorf("round %d: %s after %d kills: %s", round, got.State, kills, got.Reason)
+			}
+			o.at(now)
+		})
+	}
+}
