@@ -3,100 +3,129 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
-// Sizes of the comparison: short rounds in turn, so that a slow minute of the
-// machine falls on all alike.
-const (
-	cpuRounds  = 7
-	cpuSeconds = 2
-	cpuConns   = 64
-)
+// cpuKinds are what is asked: kept connections, and by which scheme.
+var cpuKinds = []cpuKind{{"http", 64}, {"http", 512}, {"https", 64}}
 
-// Addresses on the loopback.
-const (
-	originAddr   = "127.0.0.1:18200"
-	backstayAddr = "127.0.0.1:18201"
-	nginxAddr    = "127.0.0.1:18202"
-	haproxyAddr  = "127.0.0.1:18203"
-)
+type cpuKind struct {
+	scheme string
+	conns  int
+}
 
-// proxyUnderTest is a proxy in front of the origin.
-type proxyUnderTest struct {
-	name, addr string
-	comm       string // of its processes
-	start      func(ctx context.Context, dir string) (stop func(), err error)
-	micros     []float64 // CPU per request, one a round
-	rates      []float64 // requests per second
+func (k cpuKind) String() string { return fmt.Sprintf("%s, %d connections", k.scheme, k.conns) }
+
+// cpuProxy is a proxy in front of the origin.
+type cpuProxy struct {
+	name         string
+	plain, https string // addresses
+	pids         func() []int
+	micros       map[cpuKind][]float64 // CPU per request, one a round
+	rates        map[cpuKind][]float64 // requests per second
+}
+
+// cpuScene is what the proxies share.
+type cpuScene struct {
+	w         *workplace
+	cert, key string
+	ports     []int
+	origin    string
 }
 
 func cpuBench(ctx context.Context, r *report) error {
-	dir, err := os.MkdirTemp("", "bs-cpu-")
+	w, err := newWorkplace("cpu")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	_ = os.Chmod(dir, 0o755)
-	stop, err := startNginx(ctx, dir, "origin", originConf)
+	defer w.close()
+	s, err := newCPUScene(w)
+	if err != nil {
+		return err
+	}
+	stop, err := s.startOrigin(ctx)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	proxies := []*proxyUnderTest{
-		{name: "backstay", addr: backstayAddr, comm: "backstay", start: cpuBackstay},
-		{name: "nginx", addr: nginxAddr, comm: "nginx", start: func(ctx context.Context, dir string) (func(), error) {
-			return startNginx(ctx, dir, "proxy", nginxProxyConf)
-		}},
-		{name: "haproxy", addr: haproxyAddr, comm: "haproxy", start: startHAProxy},
-	}
-	for _, p := range proxies {
-		stop, err := p.start(ctx, dir)
+	var all []*cpuProxy
+	for _, start := range []func(context.Context, *cpuScene) (*cpuProxy, func(), error){cpuBackstay, cpuNginx, cpuHAProxy} {
+		p, stop, err := start(ctx, s)
 		if err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
+			return err
 		}
 		defer stop()
-		if err := awaitPort(ctx, p.addr); err != nil {
+		if err := await(ctx, appears, look, p.unlessAnswers(ctx)); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
+		p.micros, p.rates = map[cpuKind][]float64{}, map[cpuKind][]float64{}
+		all = append(all, p)
 	}
-	for range cpuRounds {
-		for _, p := range proxies {
-			if err := p.round(ctx, dir); err != nil {
-				return fmt.Errorf("%s: %w", p.name, err)
+	rounds, each := r.rounds(7, 1), r.pick(2*time.Second, time.Second)
+	for range rounds {
+		for _, k := range cpuKinds {
+			for _, p := range all {
+				if err := p.round(ctx, k, each); err != nil {
+					return fmt.Errorf("%s: %s: %w", p.name, k, err)
+				}
 			}
 		}
 	}
-	r.printf("%d kept connections, 128 B, %d rounds of %d s in turn, no access log\n", cpuConns, cpuRounds, cpuSeconds)
-	r.printf("%-10s %14s %12s\n", "", "CPU/request", "requests/s")
-	for _, p := range proxies {
-		r.printf("%-10s %12.1fus %12.0f\n", p.name, median(p.micros), median(p.rates))
-	}
-	for _, p := range proxies[1:] {
-		r.printf("CPU backstay / %s, medians: %.2f\n", p.name, median(proxies[0].micros)/median(p.micros))
-	}
+	r.note("kept connections on both sides, answers of %d B, X-Forwarded-For, no access log, %d rounds of %v each in turn; nginx and HAProxy with one worker, "+
+		"TLS 1.3 with ECDSA P-256; CPU is that of the proxy alone (schedstat)", len(body128), rounds, each)
+	cpuTable(r, all)
 	return nil
 }
 
-var wrkRate = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
-var wrkTotal = regexp.MustCompile(`(\d+) requests in`)
-
-func (p *proxyUnderTest) round(ctx context.Context, dir string) error {
-	pids, err := listeners(p, dir)
-	if err != nil {
-		return err
+func cpuTable(r *report, all []*cpuProxy) {
+	for _, k := range cpuKinds {
+		var rows [][]string
+		for _, p := range all {
+			rows = append(rows, []string{
+				p.name, fmt.Sprintf("%.1f µs", median(p.micros[k])), fmt.Sprintf("%.0f", median(p.rates[k])),
+				fmt.Sprintf("%.2f", median(all[0].micros[k])/median(p.micros[k])),
+			})
+		}
+		r.table([]string{k.String(), "CPU/request", "requests/s", "backstay / it"}, rows)
+		for _, p := range all[1:] {
+			r.figure(fmt.Sprintf("CPU per request, %s, beside %s", k, p.name), fmt.Sprintf("%.2f", median(all[0].micros[k])/median(p.micros[k])))
+		}
 	}
-	before := cpuTime(pids)
-	out, err := exec.CommandContext(ctx, "wrk", "-t1", fmt.Sprintf("-c%d", cpuConns), fmt.Sprintf("-d%ds", cpuSeconds), "http://"+p.addr+"/b").CombinedOutput()
+}
+
+// unlessAnswers is for await: both addresses of p give the right answer.
+func (p *cpuProxy) unlessAnswers(ctx context.Context) func() string {
+	return func() string {
+		for _, url := range []string{"http://" + p.plain, "https://" + p.https} {
+			out, err := exec.CommandContext(ctx, "curl", "-sk", "--max-time", "5", url).Output()
+			if err != nil || string(out) != body128 {
+				return fmt.Sprintf("%s answers %q, %v", url, shortest(out), err)
+			}
+		}
+		return ""
+	}
+}
+
+var (
+	wrkRate  = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
+	wrkTotal = regexp.MustCompile(`(\d+) requests in`)
+)
+
+func (p *cpuProxy) round(ctx context.Context, k cpuKind, d time.Duration) error {
+	addr := p.plain
+	if k.scheme == "https" {
+		addr = p.https
+	}
+	pids := p.pids()
+	before := cpuTime(pids...)
+	out, err := exec.CommandContext(ctx, "wrk", "-t1", fmt.Sprintf("-c%d", k.conns), fmt.Sprintf("-d%v", d), k.scheme+"://"+addr+"/").CombinedOutput()
+	spent := cpuTime(pids...) - before
 	if err != nil {
 		return fmt.Errorf("wrk: %w: %s", err, out)
 	}
@@ -109,100 +138,80 @@ func (p *proxyUnderTest) round(ctx context.Context, dir string) error {
 	}
 	n, _ := strconv.ParseFloat(string(total[1]), 64)
 	perSecond, _ := strconv.ParseFloat(string(rate[1]), 64)
-	p.micros = append(p.micros, float64((cpuTime(pids)-before).Microseconds())/n)
-	p.rates = append(p.rates, perSecond)
+	if n == 0 || spent <= 0 {
+		return fmt.Errorf("%v requests for %v of CPU in processes %v", n, spent, pids)
+	}
+	p.micros[k] = append(p.micros[k], float64(spent.Microseconds())/n)
+	p.rates[k] = append(p.rates[k], perSecond)
 	return nil
 }
 
-// listeners returns the processes of p: those of its name that were started
-// with a path under dir, or, of backstay, the proxy role.
-func listeners(p *proxyUnderTest, dir string) ([]int, error) {
-	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
+const body128 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+func newCPUScene(w *workplace) (*cpuScene, error) {
+	ports, err := freePorts(8)
 	if err != nil {
 		return nil, err
 	}
-	var pids []int
-	for _, f := range procs {
-		b, _ := os.ReadFile(f)
-		args := strings.ReplaceAll(string(b), "\x00", " ")
-		pid, _ := strconv.Atoi(strings.Split(f, "/")[2])
-		switch {
-		case p.name == "backstay" && strings.Contains(args, "role proxy") && strings.Contains(args, dir):
-			pids = append(pids, pid)
-		case p.name == "haproxy" && strings.Contains(args, "haproxy") && strings.Contains(args, dir):
-			pids = append(pids, pid)
-		case p.name == "nginx" && strings.Contains(args, "nginx") && strings.Contains(args, dir+"/proxy"):
-			pids = append(pids, pid)
-			pids = append(pids, childrenOf(pid)...)
+	s := &cpuScene{w: w, ports: ports, origin: loopback(ports[0]), cert: filepath.Join(w.dir, "cert.pem"), key: filepath.Join(w.dir, "key.pem")}
+	cert, key, err := selfSigned()
+	if err != nil {
+		return nil, err
+	}
+	for path, text := range map[string][]byte{s.cert: cert, s.key: key, s.both(): append(cert, key...)} {
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			return nil, err
 		}
 	}
-	if len(pids) == 0 {
-		return nil, fmt.Errorf("no process of it found")
-	}
-	return pids, nil
+	return s, nil
 }
 
-func childrenOf(pid int) []int {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	var pids []int
-	for _, f := range strings.Fields(string(b)) {
-		n, _ := strconv.Atoi(f)
-		pids = append(pids, n)
-	}
-	return pids
-}
+// both is the certificate and its key in one file, as HAProxy wants them.
+func (s *cpuScene) both() string { return filepath.Join(s.w.dir, "both.pem") }
 
-// cpuTime sums the time on a CPU of all threads of pids: /proc/PID/task/TID/schedstat,
-// first field, ns.
-func cpuTime(pids []int) time.Duration {
-	var sum time.Duration
-	for _, pid := range pids {
-		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-		for _, t := range tasks {
-			b, _ := os.ReadFile(t)
-			first, _, _ := strings.Cut(string(b), " ")
-			ns, _ := strconv.ParseInt(first, 10, 64)
-			sum += time.Duration(ns)
-		}
-	}
-	return sum
-}
-
-func median(v []float64) float64 {
-	s := slices.Sorted(slices.Values(v))
-	if len(s) == 0 {
-		return 0
-	}
-	return s[len(s)/2]
-}
-
-func awaitPort(ctx context.Context, addr string) error {
-	for end := time.Now().Add(reappears); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
-		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", addr)
-		if err == nil {
-			return c.Close()
-		}
-	}
-	return fmt.Errorf("nothing answers at %s", addr)
-}
-
-const originConf = `worker_processes 1; pid %[1]s/pid; error_log %[1]s/error.log; daemon off; user root;
-events { worker_connections 4096; }
-http { access_log off; keepalive_requests 100000000; client_body_temp_path %[1]s; proxy_temp_path %[1]s;
-fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
-server { listen ` + originAddr + `; location / { return 200 "` + body128 + `"; } } }
+// originConf answers everything with the same body.
+func originConf(addr string) string {
+	return nginxHead + `server { listen ` + addr + `; location / { return 200 "` + body128 + `"; } } }
 `
+}
 
-const nginxProxyConf = `worker_processes 1; pid %[1]s/pid; error_log %[1]s/error.log; daemon off; user root;
-events { worker_connections 4096; }
-http { access_log off; keepalive_requests 100000000; client_body_temp_path %[1]s; proxy_temp_path %[1]s;
-fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
-upstream o { server ` + originAddr + `; keepalive 1024; keepalive_requests 100000000; }
-server { listen ` + nginxAddr + `; location / { proxy_pass http://o; proxy_http_version 1.1;
+func (s *cpuScene) startOrigin(ctx context.Context) (stop func(), err error) {
+	dir, err := s.w.sub("origin")
+	if err != nil {
+		return nil, err
+	}
+	p, err := startNginx(dir, originConf(s.origin))
+	if err != nil {
+		return nil, err
+	}
+	return p.stop, awaitPort(ctx, s.origin)
+}
+
+func cpuNginx(_ context.Context, s *cpuScene) (*cpuProxy, func(), error) {
+	dir, err := s.w.sub("nginx")
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &cpuProxy{name: "nginx", plain: loopback(s.ports[1]), https: loopback(s.ports[2])}
+	proc, err := startNginx(dir, nginxHead+`ssl_certificate `+s.cert+`; ssl_certificate_key `+s.key+`; ssl_protocols TLSv1.3;
+upstream o { server `+s.origin+`; keepalive 1024; keepalive_requests 100000000; }
+server { listen `+p.plain+`; listen `+p.https+` ssl; location / { proxy_pass http://o; proxy_http_version 1.1;
 proxy_set_header Connection ""; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; } } }
-`
+`)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.pids = func() []int { return withChildren(proc.pid()) }
+	return p, proc.stop, nil
+}
 
-const haproxyConf = `global
+func cpuHAProxy(_ context.Context, s *cpuScene) (*cpuProxy, func(), error) {
+	dir, err := s.w.sub("haproxy")
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &cpuProxy{name: "haproxy", plain: loopback(s.ports[3]), https: loopback(s.ports[4])}
+	proc, err := startHAProxy(dir, `global
  nbthread 1
 defaults
  mode http
@@ -212,53 +221,59 @@ defaults
  http-reuse always
  option forwardfor
 frontend f
- bind ` + haproxyAddr + `
+ bind `+p.plain+`
+ bind `+p.https+` ssl crt `+s.both()+` ssl-min-ver TLSv1.3 alpn http/1.1
  default_backend o
 backend o
- server s ` + originAddr + `
-`
-
-const body128 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-
-func startNginx(ctx context.Context, dir, name, conf string) (func(), error) {
-	prefix := filepath.Join(dir, name)
-	if err := os.MkdirAll(prefix, 0o755); err != nil {
-		return nil, err
+ server s `+s.origin+`
+`)
+	if err != nil {
+		return nil, nil, err
 	}
-	file := filepath.Join(prefix, "nginx.conf")
-	if err := os.WriteFile(file, fmt.Appendf(nil, conf, prefix), 0o644); err != nil {
-		return nil, err
-	}
-	return startGroup(ctx, syscall.SIGTERM, "nginx", "-p", prefix, "-c", file, "-e", filepath.Join(prefix, "error.log"))
-}
-
-func startHAProxy(ctx context.Context, dir string) (func(), error) {
-	file := filepath.Join(dir, "haproxy.cfg")
-	if err := os.WriteFile(file, []byte(haproxyConf), 0o644); err != nil {
-		return nil, err
-	}
-	return startGroup(ctx, syscall.SIGTERM, "haproxy", "-db", "-f", file)
+	p.pids = func() []int { return []int{proc.pid()} }
+	return p, proc.stop, nil
 }
 
 // cpuBackstay runs the origin's twin as a service, because a service is the
 // only backend there is: an nginx of its own, with the same answer.
-func cpuBackstay(ctx context.Context, dir string) (func(), error) {
-	own := filepath.Join(dir, "backstay")
-	if err := os.MkdirAll(own, 0o755); err != nil {
-		return nil, err
+func cpuBackstay(ctx context.Context, s *cpuScene) (*cpuProxy, func(), error) {
+	dir, err := s.w.sub("backstay")
+	if err != nil {
+		return nil, nil, err
 	}
-	conf := strings.ReplaceAll(originConf, originAddr, "127.0.0.1:18204")
-	if err := os.WriteFile(filepath.Join(own, "nginx.conf"), fmt.Appendf(nil, conf, own), 0o644); err != nil {
-		return nil, err
+	if err := writeNginx(dir, originConf(loopback(s.ports[5]))); err != nil {
+		return nil, nil, err
 	}
-	return up(ctx, own, fmt.Sprintf(`schema: 1
+	nginx, err := exec.LookPath("nginx")
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &cpuProxy{name: "backstay", plain: loopback(s.ports[6]), https: loopback(s.ports[7])}
+	n, err := up(dir, fmt.Sprintf(`schema: 1
 services:
   o:
-    run: { exec: [/usr/sbin/nginx, -p, %[1]s, -c, %[1]s/nginx.conf, -e, %[1]s/error.log], user: root }
-    ports: { http: 18204 }
+    run: { exec: [%[2]s, -p, %[1]s, -c, %[1]s/nginx.conf, -e, %[1]s/error.log], user: "%[3]s" }
+    ports: { http: %[4]d }
+    probes: { readiness: { http: / } }
     deploy: { strategy: recreate }
     traffic: { keepalive: 1024 }
 frontends:
-  f: { bind: ["%[2]s"], routes: [{ to: o }] }
-`, own, backstayAddr))
+  f: { bind: [%[5]q], routes: [{ to: o }] }
+  t: { bind: [%[6]q], tls: { certs: [{ cert: %[7]s, key: %[8]s }], min_version: "1.3" }, routes: [{ to: o }] }
+`, dir, nginx, owner(), s.ports[5], p.plain, p.https, s.cert, s.key))
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := n.whole(ctx, "o", 1, appears); err != nil {
+		n.stop()
+		return nil, nil, err
+	}
+	st, err := n.client.Status(ctx)
+	if err != nil {
+		n.stop()
+		return nil, nil, err
+	}
+	pid := role(st, "proxy").PID
+	p.pids = func() []int { return []int{pid} }
+	return p, n.stop, nil
 }

@@ -18,80 +18,124 @@ import (
 
 // Sizes of the comparison.
 const (
-	children  = 20
-	kills     = 200
-	youngest  = 2 * time.Second // a child younger than this is not killed: peers punish the young
-	reappears = 20 * time.Second
+	children = 20
+	youngest = 2 * time.Second // a child younger than this is not killed: peers punish the young
 )
 
 // supervisor is a tool under test: start begins children, each as argv of
-// child, and returns what ends them all.
+// child, and returns its process, which takes them along.
 type supervisor struct {
 	name  string
-	start func(ctx context.Context, dir, child, records string) (stop func(), err error)
+	start func(dir, child, records string) (*process, error)
+	tail  *tail
+	took  []time.Duration
 }
 
 func restartBench(ctx context.Context, r *report) error {
-	dir, err := os.MkdirTemp("", "bs-restart-")
+	w, err := newWorkplace("restart")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	child := filepath.Join(dir, "child")
-	if out, err := exec.CommandContext(ctx, "gcc", "-O2", "-static", "-o", child, "bench/testdata/child.c").CombinedOutput(); err != nil {
-		return fmt.Errorf("compile child.c: %w: %s", err, out)
+	defer w.close()
+	child, err := compileChild(ctx, w.dir)
+	if err != nil {
+		return err
 	}
-	r.printf("%-12s %5s %9s %9s %9s %9s\n", "", "kills", "median", "p90", "p99", "max")
-	medians := map[string]time.Duration{}
-	for _, s := range []supervisor{{"backstay", startBackstay}, {"runit", startRunit}, {"supervisord", startSupervisord}} {
-		took, err := killLoop(ctx, s, filepath.Join(dir, s.name), child)
+	all := []*supervisor{{name: "backstay", start: startBackstay}, {name: "runit", start: startRunit}, {name: "supervisord", start: startSupervisord}}
+	for _, s := range all {
+		p, err := s.begin(ctx, w, child)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		slices.Sort(took)
-		medians[s.name] = quantile(took, 0.5)
-		r.printf("%-12s %5d %9s %9s %9s %9s\n", s.name, len(took), ms(quantile(took, 0.5)), ms(quantile(took, 0.9)), ms(quantile(took, 0.99)), ms(took[len(took)-1]))
+		defer p.stop()
 	}
-	for _, peer := range []string{"supervisord", "runit"} {
-		r.printf("backstay / %s, medians: %.2f\n", peer, float64(medians["backstay"])/float64(medians[peer]))
+	kills := r.rounds(200, 20)
+	if err := killLoop(ctx, all, kills); err != nil {
+		return err
+	}
+	r.note("%d children each, the oldest killed -9, %d times each in turn; up for 2 s or more when killed; the child notes the time as its first act", children, kills)
+	restartTable(r, all)
+	return nil
+}
+
+func restartTable(r *report, all []*supervisor) {
+	var rows [][]string
+	for _, s := range all {
+		rows = append(rows, []string{
+			s.name, strconv.Itoa(len(s.took)), ms2(quantile(s.took, 0.5)), ms2(quantile(s.took, 0.9)),
+			ms2(quantile(s.took, 0.99)), ms2(slices.Max(s.took)),
+		})
+	}
+	r.table([]string{"death to exec", "kills", "median", "p90", "p99", "max"}, rows)
+	ours, runit, supervisord := quantile(all[0].took, 0.5), quantile(all[1].took, 0.5), quantile(all[2].took, 0.5)
+	r.goal("death to exec, median", ms2(ours), "< 10 ms", ours < 10*time.Millisecond)
+	r.figure("death to exec, p99", ms2(quantile(all[0].took, 0.99)))
+	r.goal("beside supervisord, medians", ratio(ours, supervisord), "≤ 0.10", ours*10 <= supervisord)
+	r.goal("beside runit, medians", ratio(ours, runit), "≤ 1.20", ours*10 <= runit*12)
+}
+
+// ratio prints a over b.
+func ratio(a, b time.Duration) string { return fmt.Sprintf("%.2f", float64(a)/float64(b)) }
+
+// compileChild builds the child in dir: static, so that little is measured but
+// the supervisor.
+func compileChild(ctx context.Context, dir string) (string, error) {
+	child := filepath.Join(dir, "child")
+	out, err := exec.CommandContext(ctx, "gcc", "-O2", "-static", "-o", child, "bench/testdata/child.c").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("compile child.c: %w: %s", err, out)
+	}
+	return child, nil
+}
+
+// begin starts s and returns when all its children are up.
+func (s *supervisor) begin(ctx context.Context, w *workplace, child string) (*process, error) {
+	dir, err := w.sub(s.name)
+	if err != nil {
+		return nil, err
+	}
+	s.tail = &tail{path: filepath.Join(dir, "records"), alive: map[string]record{}}
+	p, err := s.start(dir, child, s.tail.path)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.tail.until(ctx, func() bool { return len(s.tail.alive) == children }); err != nil {
+		p.stop()
+		return nil, p.story(fmt.Errorf("%d of %d children came up: %w", len(s.tail.alive), children, err))
+	}
+	return p, nil
+}
+
+func killLoop(ctx context.Context, all []*supervisor, kills int) error {
+	for range kills {
+		for _, s := range all {
+			took, err := s.kill(ctx)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			s.took = append(s.took, took)
+		}
 	}
 	return nil
 }
 
-func ms(d time.Duration) string { return fmt.Sprintf("%.2fms", float64(d.Microseconds())/1000) }
-
-// killLoop kills the oldest child again and again and measures until the next
-// of its name has said so.
-func killLoop(ctx context.Context, s supervisor, dir, child string) ([]time.Duration, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	records := filepath.Join(dir, "records")
-	stop, err := s.start(ctx, dir, child, records)
-	if err != nil {
-		return nil, err
-	}
-	defer stop()
-	tail := &tail{path: records, alive: map[string]record{}}
-	if err := tail.until(ctx, func() bool { return len(tail.alive) == children }); err != nil {
-		return nil, fmt.Errorf("%d of %d children came up: %w", len(tail.alive), children, err)
-	}
-	took := make([]time.Duration, 0, kills)
-	for range kills {
-		victim := tail.oldest()
-		if age := time.Duration(monotonic() - victim.at); age < youngest {
-			time.Sleep(youngest - age)
+// kill kills the oldest child and returns how long it took until the next of its
+// name ran.
+func (s *supervisor) kill(ctx context.Context) (time.Duration, error) {
+	victim := s.tail.oldest()
+	if age := time.Duration(monotonic() - victim.at); age < youngest {
+		if err := pause(ctx, youngest-age); err != nil {
+			return 0, err
 		}
-		at := monotonic()
-		if err := syscall.Kill(victim.pid, syscall.SIGKILL); err != nil {
-			return nil, fmt.Errorf("kill %s: %w", victim.name, err)
-		}
-		if err := tail.until(ctx, func() bool { return tail.alive[victim.name].pid != victim.pid }); err != nil {
-			return nil, fmt.Errorf("%s did not come back: %w", victim.name, err)
-		}
-		took = append(took, time.Duration(tail.alive[victim.name].at-at))
 	}
-	return took, nil
+	at := monotonic()
+	if err := syscall.Kill(victim.pid, syscall.SIGKILL); err != nil {
+		return 0, fmt.Errorf("kill %s: %w", victim.name, err)
+	}
+	if err := s.tail.until(ctx, func() bool { return s.tail.alive[victim.name].pid != victim.pid }); err != nil {
+		return 0, fmt.Errorf("%s did not come back: %w", victim.name, err)
+	}
+	return time.Duration(s.tail.alive[victim.name].at - at), nil
 }
 
 type record struct {
@@ -117,18 +161,18 @@ func (t *tail) oldest() record {
 	return old
 }
 
+// until reads on until done says yes. Its step disturbs little and adds nothing:
+// children say themselves when they ran.
 func (t *tail) until(ctx context.Context, done func() bool) error {
-	end := time.Now().Add(reappears)
-	for !done() {
-		if time.Now().After(end) || ctx.Err() != nil {
-			return errors.Join(ctx.Err(), fmt.Errorf("waited %v", reappears))
-		}
-		time.Sleep(200 * time.Microsecond)
+	return await(ctx, appears, time.Millisecond, func() string {
 		if err := t.read(); err != nil {
-			return err
+			return err.Error()
 		}
-	}
-	return nil
+		if !done() {
+			return "not yet"
+		}
+		return ""
+	})
 }
 
 func (t *tail) read() error {
@@ -164,49 +208,4 @@ func monotonic() int64 {
 	const clockMonotonic = 1
 	_, _, _ = syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clockMonotonic, uintptr(unsafe.Pointer(&ts)), 0)
 	return ts.Nano()
-}
-
-func startSupervisord(ctx context.Context, dir, child, records string) (func(), error) {
-	conf := filepath.Join(dir, "supervisord.conf")
-	text := fmt.Sprintf("[supervisord]\nnodaemon=true\nlogfile=%s/log\npidfile=%s/pid\nuser=root\n"+
-		"[program:c]\ncommand=%s %s c%%(process_num)d\nprocess_name=c%%(process_num)d\nnumprocs=%d\nautorestart=true\n", dir, dir, child, records, children)
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
-		return nil, err
-	}
-	return startGroup(ctx, syscall.SIGTERM, "supervisord", "-c", conf)
-}
-
-func startRunit(ctx context.Context, dir, child, records string) (func(), error) {
-	for i := range children {
-		sv := filepath.Join(dir, "sv", fmt.Sprintf("c%d", i))
-		if err := os.MkdirAll(sv, 0o755); err != nil {
-			return nil, err
-		}
-		run := fmt.Sprintf("#!/bin/sh\nexec %s %s c%d\n", child, records, i)
-		if err := os.WriteFile(filepath.Join(sv, "run"), []byte(run), 0o755); err != nil {
-			return nil, err
-		}
-	}
-	return startGroup(ctx, syscall.SIGHUP, "runsvdir", filepath.Join(dir, "sv")) // HUP: each runsv gets TERM and takes its child along
-}
-
-// startGroup starts argv in a session of its own and returns what ends it: sig,
-// and after 15 s KILL.
-func startGroup(ctx context.Context, sig syscall.Signal, argv ...string) (func(), error) {
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	return func() {
-		_ = cmd.Process.Signal(sig)
-		done := make(chan struct{})
-		go func() { _ = cmd.Wait(); close(done) }()
-		select {
-		case <-done:
-		case <-time.After(15 * time.Second):
-			_ = cmd.Process.Kill()
-			<-done
-		}
-	}, nil
 }
