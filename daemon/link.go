@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/backstay/backstay/host/proc"
@@ -51,6 +52,8 @@ type link struct {
 	// missed takes what happened before, and was never acknowledged: it is in the
 	// slots already.
 	missed func(keeperwire.Event)
+
+	beat lastBeat
 
 	mu      sync.Mutex // guards all below
 	client  *keeperclient.Client
@@ -136,7 +139,7 @@ func (l *link) attend(ctx context.Context, k *keeperclient.Client, ready func())
 			}
 			l.take(ctx, k, ev, asked)
 		case <-beat.C:
-			go killSilent(ctx, l.log, k)
+			go killSilent(ctx, l.log, k, &l.beat)
 		case <-k.Done():
 			return k.Err() //nolint:wrapcheck // it tells its story
 		case <-ctx.Done():
@@ -160,12 +163,27 @@ func (l *link) take(ctx context.Context, k *keeperclient.Client, ev keeperwire.E
 	_ = k.Ack(ctx, ev.Seq)
 }
 
+// lastBeat is when the newest question was asked that a keeper has answered.
+// What happened before that it has seen: it has one loop.
+type lastBeat struct{ at atomic.Int64 }
+
+func (b *lastBeat) answered(asked time.Time) { b.at.Store(asked.UnixNano()) }
+
+// sawExit reports whether a keeper has seen what was there at the time seen: a
+// zombie may be taken away only then, for with it goes its exit status.
+func (b *lastBeat) sawExit(seen time.Time) bool { return b.at.Load() > seen.UnixNano() }
+
 // killSilent kills a keeper that does not answer for too long: it holds every
 // line of log, and the next one adopts in a moment.
-func killSilent(ctx context.Context, log *slog.Logger, k *keeperclient.Client) {
+func killSilent(ctx context.Context, log *slog.Logger, k *keeperclient.Client, last *lastBeat) {
 	asking, cancel := context.WithTimeout(ctx, keeperSilent)
 	defer cancel()
-	if err := k.Beat(asking); err == nil || ctx.Err() != nil {
+	asked := time.Now()
+	err := k.Beat(asking)
+	if err == nil {
+		last.answered(asked)
+	}
+	if err == nil || ctx.Err() != nil {
 		return
 	}
 	select {

@@ -44,9 +44,10 @@ func Up(ctx context.Context, o UpOptions) error {
 	defer untold()
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	go func() { _ = proc.Reap(run) }()
+	var beat lastBeat
+	go func() { _ = proc.ReapWhen(run, beat.sawExit) }()
 	ended, refused := make(chan error, 1), make(chan error, 1)
-	go func() { ended <- keepKeeper(run, o.Options) }()
+	go func() { ended <- keepKeeper(run, o.Options, &beat) }()
 	go tellEvents(ctx, o, refused)
 	var err error
 	select {
@@ -77,12 +78,12 @@ func alreadyUp(ctx context.Context, d Dirs) error {
 
 // keepKeeper starts a keeper whenever there is none, until ctx is done. The
 // first one must start.
-func keepKeeper(ctx context.Context, o Options) error {
+func keepKeeper(ctx context.Context, o Options, last *lastBeat) error {
 	for first := true; ctx.Err() == nil; {
 		k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: filepath.Join(o.Dirs.Keeper(), "sock"), Log: o.Log, KillSilent: true})
 		if err == nil {
 			first = false
-			attend(ctx, o, k)
+			attend(ctx, o, k, last)
 			_ = k.Close()
 			continue
 		}
@@ -99,13 +100,13 @@ func keepKeeper(ctx context.Context, o Options) error {
 
 // attend returns when k is gone, and sees to it that a keeper that hangs is: the
 // agent does so too, but may hang as well.
-func attend(ctx context.Context, o Options, k *keeperclient.Client) {
+func attend(ctx context.Context, o Options, k *keeperclient.Client, last *lastBeat) {
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
 	for {
 		select {
 		case <-beat.C:
-			go killSilent(ctx, o.Log, k)
+			go killSilent(ctx, o.Log, k, last)
 		case <-k.Done():
 			return
 		case <-ctx.Done():

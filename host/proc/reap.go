@@ -63,10 +63,17 @@ func Subreaper() error {
 // their parents, so that they do not stay as zombies, until ctx is done.
 // Children that something in this process has started are left to it.
 func Reap(ctx context.Context) error {
+	return ReapWhen(ctx, func(time.Time) bool { return true })
+}
+
+// ReapWhen is [Reap] that takes an exit only once may allows it; seen is when it
+// was seen first. The exit status of a zombie can be read by others: who needs it
+// may be slow.
+func ReapWhen(ctx context.Context, may func(seen time.Time) bool) error {
 	died := make(chan os.Signal, 1)
 	signal.Notify(died, syscall.SIGCHLD)
 	defer signal.Stop(died)
-	waiting := map[int]bool{} // zombies at the last look
+	waiting := map[int]time.Time{} // zombies at the last look, since when
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -76,25 +83,29 @@ func Reap(ctx context.Context) error {
 		case <-died:
 			timer.Reset(reapAfter)
 		case <-timer.C:
-			if waiting = reap(waiting); len(waiting) > 0 {
+			if waiting = reap(waiting, may); len(waiting) > 0 {
 				timer.Reset(reapAfter)
 			}
 		}
 	}
 }
 
-// reap takes the exits of those of seen that are still zombies and returns the
-// zombies that are new.
-func reap(seen map[int]bool) map[int]bool {
-	fresh := map[int]bool{}
+// reap takes the exits of those of seen that have been zombies for long enough,
+// if may allows it, and returns the zombies that stay.
+func reap(seen map[int]time.Time, may func(time.Time) bool) map[int]time.Time {
+	stay, now := map[int]time.Time{}, time.Now()
 	for _, pid := range zombies() {
-		if seen[pid] {
+		since, known := seen[pid]
+		switch {
+		case !known:
+			stay[pid] = now
+		case now.Sub(since) < reapAfter || !may(since):
+			stay[pid] = since
+		default:
 			_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
-		} else {
-			fresh[pid] = true
 		}
 	}
-	return fresh
+	return stay
 }
 
 // zombies returns the children of this process that have ended and that nobody
