@@ -141,7 +141,7 @@ func withChildren(pid int) []int {
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, f := range files {
 		b, _ := os.ReadFile(f)
-		for _, s := range strings.FieldsSeq(string(b)) {
+		for s := range strings.FieldsSeq(string(b)) {
 			n, _ := strconv.Atoi(s)
 			pids = append(pids, n)
 		}
