@@ -301,6 +301,9 @@ func TestTermLeavesTheChildren(t *testing.T) {
 	if syscall.Kill(int(before.PID), 0) != nil {
 		t.Fatal("the child died")
 	}
+	if len(n.processes("one")) != 1 {
+		t.Fatal("the child is not the one it was")
+	}
 	c = n.start()
 	if got := c.list()["one"]; got.PID != before.PID {
 		t.Errorf("%+v", got)
@@ -362,4 +365,21 @@ func TestExitWhileNoKeeperLived(t *testing.T) {
 		t.Errorf("%+v", e.Exit)
 	}
 	c.do(keeperwire.Msg{Kind: keeperwire.Leave})
+}
+
+func TestKeeperOfNothingLeavesNoCgroup(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	n := newNode(t)
+	c := n.start()
+	c.start(n.spec("x", "true"))
+	c.until("x", keeperwire.Completed)
+	if len(n.trees()) == 0 {
+		t.Skip("no cgroup v2 hierarchy on this host")
+	}
+	c.do(keeperwire.Msg{Kind: keeperwire.Leave})
+	_ = n.cmd.Wait()
+	if left := n.trees(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
 }

@@ -82,6 +82,9 @@ func Run(dir string) error {
 			return err
 		}
 	}
+	if k.cg.base != "" {
+		k.cg.rmdirs("") // what is empty; the next keeper makes what it needs
+	}
 	return nil
 }
 
