@@ -152,7 +152,8 @@ func children() (pids []int) {
 type Status struct {
 	State  byte // R S D Z T …
 	Parent int
-	Ticks  uint64 // start since boot, in clock ticks: with the pid it names one process for ever
+	Ticks  uint64             // start since boot, in clock ticks: with the pid it names one process for ever
+	Exit   syscall.WaitStatus // of a zombie (State Z)
 }
 
 // Stat describes the process pid.
@@ -172,7 +173,7 @@ func Stat(pid int) (Status, error) {
 // parseStat reads proc_pid_stat(5). The name in the second field may hold
 // anything, parentheses too.
 func parseStat(text string) (Status, error) {
-	const state, parent, start = 0, 1, 19 // fields 3, 4 and 22, counted behind the name
+	const state, parent, start, exit = 0, 1, 19, 49 // fields 3, 4, 22 and 52, counted behind the name
 	f := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
 	if len(f) <= start {
 		return Status{}, errors.New("too few fields")
@@ -185,5 +186,13 @@ func parseStat(text string) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("start time: %w", err)
 	}
-	return Status{State: f[state][0], Parent: ppid, Ticks: ticks}, nil
+	s := Status{State: f[state][0], Parent: ppid, Ticks: ticks}
+	if len(f) > exit { // 0 without the rights of a tracer
+		n, err := strconv.ParseUint(f[exit], 10, 32)
+		if err != nil {
+			return Status{}, fmt.Errorf("exit status: %w", err)
+		}
+		s.Exit = syscall.WaitStatus(n)
+	}
+	return s, nil
 }
