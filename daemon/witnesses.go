@@ -97,12 +97,3 @@ func (w *witnesses) fill(id string, e *keeperwire.Exit) {
 	e.Known = true
 }
 
-// close lets go of all.
-func (w *witnesses) close() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for id, one := range w.all {
-		_ = one.Close()
-		delete(w.all, id)
-	}
-}
