@@ -96,4 +96,3 @@ func (w *witnesses) fill(id string, e *keeperwire.Exit) {
 	}
 	e.Known = true
 }
-
