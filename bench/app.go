@@ -31,7 +31,7 @@ func appMain(args []string) int {
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
-	time.Sleep(min(*startup, longestJob)) //nolint:forbidigo // as a program that loads its data does
+	time.Sleep(min(*startup, longestJob))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { appAnswer(w, r, *name, *work) })

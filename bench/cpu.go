@@ -68,16 +68,19 @@ func cpuBench(ctx context.Context, r *report) error {
 		all = append(all, p)
 	}
 	rounds, each := r.rounds(7, 1), r.pick(2*time.Second, time.Second)
-	for range rounds {
+	for i := range rounds + 1 {
 		for _, k := range cpuKinds {
 			for _, p := range all {
 				if err := p.round(ctx, k, each); err != nil {
 					return fmt.Errorf("%s: %s: %w", p.name, k, err)
 				}
+				if i == 0 { // pools fill, heaps grow
+					p.micros[k], p.rates[k] = nil, nil
+				}
 			}
 		}
 	}
-	r.note("kept connections on both sides, answers of %d B, X-Forwarded-For, no access log, %d rounds of %v each in turn; nginx and HAProxy with one worker, "+
+	r.note("kept connections on both sides, answers of %d B, X-Forwarded-For, no access log, %d rounds of %v each in turn after one to warm up; nginx and HAProxy with one worker, "+
 		"TLS 1.3 with ECDSA P-256; CPU is that of the proxy alone (schedstat)", len(body128), rounds, each)
 	cpuTable(r, all)
 	return nil

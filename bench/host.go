@@ -34,7 +34,8 @@ func lookAtHost(ctx context.Context) host {
 		}
 	}
 	out, _ := exec.CommandContext(ctx, program, "version").Output()
-	h.commit, _, _ = strings.Cut(string(out), "\n")
+	first, _, _ := strings.Cut(string(out), "\n")
+	h.commit = strings.Join(strings.Fields(first), " ")
 	return h
 }
 

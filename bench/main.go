@@ -39,14 +39,14 @@ var benches = []bench{
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == appMode {
-		os.Exit(appMain(os.Args[2:])) //nolint:forbidigo // this is main
+		os.Exit(appMain(os.Args[2:]))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1) //nolint:forbidigo // this is main
+		os.Exit(1)
 	}
 }
 
@@ -91,15 +91,15 @@ func run(ctx context.Context, args []string) error {
 	}
 	r := &report{out: os.Stdout, short: o.short, host: lookAtHost(ctx)}
 	r.intro()
+	if err := r.writeMarkdown(o.md); err != nil { // before hours of measuring
+		return err
+	}
 	for _, b := range benches {
 		if len(o.names) > 0 && !slices.Contains(o.names, b.name) {
 			continue
 		}
 		if err := measure(ctx, r, b); err != nil {
 			return fmt.Errorf("%s: %w", b.name, err)
-		}
-		if o.md == "" {
-			continue
 		}
 		if err := r.writeMarkdown(o.md); err != nil { // after each: what is measured is kept
 			return err

@@ -55,7 +55,7 @@ func (s *said) String() string {
 
 // startProcess starts argv, which sig will end, in a session of its own.
 func startProcess(sig syscall.Signal, argv ...string) (*process, error) {
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx // it is stopped by hand, in order
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	p := &process{cmd: cmd, sig: sig, done: make(chan struct{})}
 	cmd.Stderr = &p.said
@@ -116,7 +116,7 @@ func (w *workplace) close() {
 		if len(left) == 0 {
 			break
 		}
-		time.Sleep(look) //nolint:forbidigo // nobody may interrupt this
+		time.Sleep(look) // nobody may interrupt this
 	}
 	_ = os.RemoveAll(w.dir)
 }
@@ -206,7 +206,7 @@ func freePorts(n int) ([]int, error) {
 	}()
 	for range lastPort - firstPort {
 		port := firstPort + rand.IntN(lastPort-firstPort+1)
-		l, err := net.Listen("tcp", loopback(port)) //nolint:noctx // returns at once
+		l, err := net.Listen("tcp", loopback(port))
 		if err != nil {
 			continue // somebody has it
 		}

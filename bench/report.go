@@ -159,9 +159,12 @@ Peers are those of Debian, measured in the same run and in turn. Medians unless 
 little, ratios more. The load average before and after each section says how quiet the machine was.
 `
 
-// writeMarkdown writes the sections measured into the file at path. Those of an
-// older run that were not measured now stay.
+// writeMarkdown writes the sections measured into the file at path, if there is
+// one. Those of an older run that were not measured now stay.
 func (r *report) writeMarkdown(path string) error {
+	if path == "" {
+		return nil
+	}
 	old, err := os.ReadFile(path)
 	if err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("read measurements: %w", err)
@@ -175,16 +178,17 @@ func (r *report) writeMarkdown(path string) error {
 func (r *report) markdown(old string) string {
 	var b strings.Builder
 	b.WriteString(mdIntro)
-	for _, name := range names() {
-		i := slices.IndexFunc(r.sections, func(s *section) bool { return s.name == name && s.load != "" })
-		begin, end := fmt.Sprintf(markBegin, name), fmt.Sprintf(markEnd, name)
+	for _, x := range benches {
+		i := slices.IndexFunc(r.sections, func(s *section) bool { return s.name == x.name && s.load != "" })
+		begin, end := fmt.Sprintf(markBegin, x.name), fmt.Sprintf(markEnd, x.name)
 		text := between(old, begin, end)
-		if i >= 0 {
+		switch {
+		case i >= 0:
 			text = r.sections[i].markdown(r)
+		case text == "":
+			text = fmt.Sprintf("## %s: %s\n\nNot measured yet.\n", x.name, x.what)
 		}
-		if text != "" {
-			b.WriteString("\n" + begin + text + end)
-		}
+		b.WriteString("\n" + begin + text + end)
 	}
 	return b.String()
 }
@@ -208,10 +212,8 @@ func (s *section) markdown(r *report) string {
 		form = " -short"
 		b.WriteString("**Short form: this shows that it works, the numbers mean little.**\n\n")
 	}
-	fmt.Fprintf(&b, "`go run ./bench%s %s`, %s, load %s before and %s after\n", form, s.name, s.at.Format("2006-01-02 15:04 UTC"), s.before, s.load)
-	for _, line := range r.host.lines() {
-		fmt.Fprintf(&b, "%s\n", line)
-	}
+	fmt.Fprintf(&b, "`go run ./bench%s %s`, %s, load %s before and %s after.  \n", form, s.name, s.at.Format("2006-01-02 15:04 UTC"), s.before, s.load)
+	b.WriteString(strings.Join(r.host.lines(), ".  \n") + ".\n") // two blanks break the line
 	for _, p := range s.parts {
 		b.WriteString("\n")
 		if p.rows == nil {
