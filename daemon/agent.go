@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,6 +39,7 @@ type agent struct {
 	bus       *bus.Bus
 	link      *link
 	roles     *roleStates
+	witnesses *witnesses
 	secrets   *secrets
 	maker     *maker
 	overrides *overrides
@@ -55,7 +55,9 @@ type agent struct {
 	now      atomic.Pointer[desired]
 	refused  atomic.Pointer[refusal]
 	adopted  atomic.Bool // the first keeper has been met
-	joined   bool        // the proxy is in the registry; guarded by changing
+	joined   bool        // the proxy is in the registry; guarded by changing, as all below
+	logTold  map[string]string
+	proxyIs  *account
 }
 
 // runAgent is the agent role.
@@ -103,7 +105,9 @@ func newAgent(o Options) (*agent, error) {
 	a.link.launch = func(ctx context.Context) error { return launchKeeper(ctx, o) }
 	a.link.met, a.link.heard, a.link.missed, a.link.salvage = a.meet, a.hear, a.miss, a.salvage
 	a.roles = newRoleStates()
+	a.witnesses = newWitnesses(o.Dirs.Keeper(), a.log)
 	a.proxy = newProxy(o.Dirs.proxy(), a.link, a.board, a.log, a.bus)
+	a.proxy.running = func() bool { return a.roles.runs(proxyID) }
 	return a, a.rooms()
 }
 
@@ -165,6 +169,7 @@ func (a *agent) group() *run.Group {
 // meet is called with each keeper and what it has.
 func (a *agent) meet(_ context.Context, k *keeperclient.Client, slots []keeperwire.Slot) error {
 	a.roles.meet(k.Welcome(), slots)
+	a.witnesses.meet(slots)
 	for _, s := range slots {
 		if s.ID == proxyID && s.PID > 0 {
 			a.proxy.startedAnew(s.Starts)
@@ -210,6 +215,7 @@ func (a *agent) salvage(ctx context.Context, k *keeperclient.Client, slots []kee
 
 // hear takes one event of the keeper.
 func (a *agent) hear(ev keeperwire.Event) {
+	a.witnesses.hear(&ev)
 	if !isRole(ev.ID) {
 		a.supervise.Feed(ev)
 		return
@@ -284,17 +290,6 @@ func (t *traffic) Counters(_, release string) deploy.Counters {
 	}
 	r := s.Releases[release]
 	return deploy.Counters{Sent: r.Sent, Failed: r.Lost}
-}
-
-func (a *agent) serveMetrics(ctx context.Context) error {
-	f, err := sock.Listen(a.Options.Metrics)
-	if err != nil {
-		return fmt.Errorf("serve metrics: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", a.Metrics())
-	return serveHTTP(ctx, f, mux)
 }
 
 // serveAPI answers people and programs.

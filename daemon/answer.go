@@ -4,11 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"strconv"
-
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
@@ -48,11 +45,6 @@ func (a *agent) peer(c net.Conn) (api.Actor, error) {
 	return actor, nil
 }
 
-// Metrics implements [api.Backend]: those of the agent and of the proxy in one.
-func (a *agent) Metrics() http.Handler {
-	return promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
-}
-
 // Validate implements [api.Configs].
 func (a *agent) Validate(_ context.Context, name string, text []byte) error {
 	if _, err := config.Parse(name, text); err != nil {
@@ -70,13 +62,34 @@ func (a *agent) Apply(ctx context.Context, ask api.ConfigAsk) (api.Applied, erro
 	return applied, err
 }
 
-// Plan implements [api.Configs].
+// Plan implements [api.Configs]. For those who may not apply it compares the
+// texts alone: what a file names may be read by root only, and a secret may come
+// from a command that it names.
 func (a *agent) Plan(ctx context.Context, ask api.ConfigAsk) (api.Plan, error) {
+	if !mayApply(ask.By) {
+		return a.planText(ask)
+	}
 	d, err := a.prepare(ctx, ask.Name, ask.Text)
 	if err != nil {
 		return api.Plan{}, err
 	}
+	a.work(d, false, anew)
 	return a.planOf(a.now.Load(), d), nil
+}
+
+// mayApply reports whether who asks could put a file in force. Nobody is known
+// by pid 0.
+func mayApply(by api.Actor) bool { return by.PID > 0 && (by.UID == 0 || int(by.UID) == os.Geteuid()) }
+
+// planText is the plan of a text, and of nothing that it names.
+func (a *agent) planText(ask api.ConfigAsk) (api.Plan, error) {
+	f, err := config.Parse(ask.Name, ask.Text)
+	if err != nil {
+		return api.Plan{}, refusalOf(err)
+	}
+	p := a.planOf(a.now.Load(), &desired{kept: keptOf(f), file: f})
+	p.Notes = append(p.Notes, "only the texts are compared: root sees what has changed in programs, env files and secrets too")
+	return p, nil
 }
 
 // Configs implements [api.Configs].

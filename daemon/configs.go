@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/backstay/backstay/internal/atomicfile"
@@ -26,6 +27,7 @@ type kept struct {
 	Gen      uint64    `json:"gen"`
 	At       time.Time `json:"at"`
 	By       string    `json:"by"`
+	Source   string    `json:"source,omitempty"` // of what is in force: file, last_good
 }
 
 // configs keeps the good files of a state directory, and which of them is in
@@ -35,19 +37,49 @@ type configs struct {
 	force string // file on tmpfs: what is in force
 }
 
-// keep makes text a good file, durably, and forgets the oldest.
-func (c configs) keep(k kept, text []byte) error {
-	k.Backstay, k.V = "config", 1
+// keepText puts a text on disk that is about to be in force: it is no good file
+// before keep has said so. There must be room for it before anything changes.
+func (c configs) keepText(k kept, text []byte) error {
 	if err := atomicfile.WriteFile(c.path(k.Digest, ".yaml"), text, 0o600); err != nil {
 		return fmt.Errorf("keep config: %w", err)
 	}
-	return errors.Join(c.write(c.path(k.Digest, ".json"), k), c.prune())
+	return nil
+}
+
+// keep makes k a good file, and the one in force until the host restarts, and
+// forgets the oldest.
+func (c configs) keep(k kept) error {
+	good := k
+	good.Backstay, good.V, good.Source = "config", 1, ""
+	if err := c.write(c.path(k.Digest, ".json"), good); err != nil {
+		return err
+	}
+	if err := c.use(k); err != nil {
+		return err
+	}
+	_ = c.prune() // one more that is kept does no harm
+	return nil
 }
 
 // use says that k is in force until the host restarts.
 func (c configs) use(k kept) error {
 	k.Backstay, k.V = "config", 1
 	return c.write(c.force, k)
+}
+
+// nextGen is the generation of the next file: above that of every one before,
+// also of those before the host was restarted.
+func (c configs) nextGen(now *desired) uint64 {
+	gen := uint64(0)
+	if now != nil {
+		gen = now.kept.Gen
+	}
+	if all, err := c.all(); err == nil {
+		for _, k := range all {
+			gen = max(gen, k.Gen)
+		}
+	}
+	return gen + 1
 }
 
 func (c configs) write(path string, k kept) error {
@@ -124,13 +156,28 @@ func readKept(path string) (kept, error) {
 	return k, nil
 }
 
+// prune forgets the oldest good files, and texts that have not become one.
 func (c configs) prune() error {
 	all, err := c.all()
 	if err != nil {
 		return err
 	}
-	for _, k := range all[min(len(all), keptConfigs):] {
-		err = errors.Join(err, os.Remove(c.path(k.Digest, ".yaml")), os.Remove(c.path(k.Digest, ".json")))
+	keep := map[string]bool{}
+	for _, k := range all[:min(len(all), keptConfigs)] {
+		keep[k.Digest] = true
 	}
-	return err
+	if k, err := readKept(c.force); err == nil {
+		keep[k.Digest] = true
+	}
+	files, err := filepath.Glob(filepath.Join(c.dir, "*"))
+	for _, f := range files {
+		name, ext := strings.CutSuffix(filepath.Base(f), ".yaml")
+		if !ext {
+			name, ext = strings.CutSuffix(filepath.Base(f), ".json")
+		}
+		if ext && !keep[name] {
+			err = errors.Join(err, os.Remove(f))
+		}
+	}
+	return err //nolint:wrapcheck // it names the files
 }

@@ -23,25 +23,66 @@ func (a *agent) Deploy(ctx context.Context, service string, ask api.DeployAsk, b
 	why := "deploy"
 	if ask.Version != "" {
 		why = "deploy --version " + ask.Version
-		if _, err := a.maker.release(now.file, now.secrets, service, ask.Version); err != nil {
-			return api.Deploy{}, err
-		}
-		err := a.overrides.set(service, by.Name, func(o *override) { o.Version = overrideOf(ask.Version, f.Version) })
-		if err != nil {
+		if err := a.overrideVersion(service, ask.Version, f.Version, by); err != nil {
 			return api.Deploy{}, err
 		}
 	}
 	got, err := a.deployWanted(ctx, service, deploy.Ask{Again: ask.Again, Supersede: ask.Supersede, By: by.Name, Why: why})
+	ended := !sameOverride(before, a.overrides.of(service))
+	if isCode(err, "nothing_to_deploy") && ended {
+		if got, ok := a.broughtBy(service); ok { // the version was changed to what runs already
+			return a.deployOf(got), nil
+		}
+	}
 	if err != nil {
 		a.now.Store(now)
+		ctx = context.WithoutCancel(ctx)
 		return api.Deploy{}, errors.Join(err, a.overrides.restore(service, before), a.deploy.Apply(ctx, now.wants))
 	}
+	a.tellOverride(service, before, by)
 	return a.deployOf(got), nil
+}
+
+// overrideVersion has version stand over that of the file, if its release can be
+// made.
+func (a *agent) overrideVersion(service, version, file string, by api.Actor) error {
+	now := a.now.Load()
+	if _, err := a.maker.release(now.file, now.secrets, service, version); err != nil {
+		return err
+	}
+	return a.overrides.set(service, by.Name, func(o *override) { o.Version = overrideOf(version, file) })
+}
+
+// broughtBy returns the deploy that has brought the release in force.
+func (a *agent) broughtBy(service string) (deploy.Deploy, bool) {
+	rel, ok := a.deploy.Current(service)
+	if !ok {
+		return deploy.Deploy{}, false
+	}
+	for _, d := range a.deploy.History(service) {
+		if d.State.Ended() && d.Dest() == rel.Seq {
+			return d, true
+		}
+	}
+	return deploy.Deploy{}, false
+}
+
+// tellOverride tells of a version that stands over the file, or no longer does.
+func (a *agent) tellOverride(service string, before override, by api.Actor) {
+	after := a.overrides.of(service)
+	if sameOverride(before, after) {
+		return
+	}
+	e := backstay.Event{Kind: backstay.OverrideSet, Ref: backstay.NewRef("service", service), Because: "version " + after.Version, Actor: by.Name}
+	if after.Version == "" {
+		e.Kind, e.Because = backstay.OverrideGone, "the file says the version"
+	}
+	a.bus.Record(e)
 }
 
 // deployWanted has the release deployed that the file and the overrides ask for.
 func (a *agent) deployWanted(ctx context.Context, service string, ask deploy.Ask) (deploy.Deploy, error) {
-	if err := a.againHeld(ctx, ask); err != nil {
+	if err := a.againHeld(ctx, service, ask); err != nil {
 		return deploy.Deploy{}, err
 	}
 	return a.deploy.Deploy(ctx, service, ask) //nolint:wrapcheck // it is a Problem
@@ -84,7 +125,7 @@ func (a *agent) wantWhatIsBack(ctx context.Context, service, id string, by api.A
 		a.log.WarnContext(ctx, "override not kept", "service", service, "why", err.Error())
 		return
 	}
-	if err := a.againHeld(ctx, deploy.Ask{By: by.Name, Why: "rollback"}); err != nil {
+	if err := a.againHeld(ctx, service, deploy.Ask{By: by.Name, Why: "rollback"}); err != nil {
 		a.log.WarnContext(ctx, "release not wanted that was gone back to", "service", service, "why", err.Error())
 	}
 }

@@ -41,22 +41,35 @@ func readDown(path string) *downMark {
 // Down stops every service, those others lean on last, and returns when nothing
 // runs any more.
 func (a *agent) Down(ctx context.Context, by api.Actor, line func(api.Progress) error) error {
-	text, err := json.Marshal(downMark{"down", 1, time.Now(), by.Name})
+	known, err := a.markDown(ctx, by)
+	if err == nil && !known {
+		err = a.supervise.StopAll(ctx, "down by "+by.Name)
+	}
 	if err != nil {
-		return fmt.Errorf("mark down: %w", err)
-	}
-	if err := atomicfile.WriteFile(filepath.Join(a.Dirs.Run, "down"), append(text, '\n'), 0o644); err != nil {
-		return fmt.Errorf("mark down: %w", err)
-	}
-	a.bus.Record(backstay.Event{Kind: backstay.OverrideSet, Ref: "node/" + backstay.Ref(a.node), To: "down", Actor: by.Name})
-	if a.now.Load() == nil {
-		if err := a.supervise.StopAll(ctx, "down by "+by.Name); err != nil {
-			return err //nolint:wrapcheck // it tells its story
-		}
-	} else if err := a.again(ctx); err != nil {
 		return err
 	}
 	return a.tellDown(ctx, line)
+}
+
+// markDown leaves the mark and has deploy stop what it knows of; it reports
+// whether it knows anything.
+func (a *agent) markDown(ctx context.Context, by api.Actor) (known bool, err error) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	if a.down() == nil {
+		text, err := json.Marshal(downMark{"down", 1, time.Now(), by.Name})
+		if err == nil {
+			err = atomicfile.WriteFile(filepath.Join(a.Dirs.Run, "down"), append(text, '\n'), 0o644)
+		}
+		if err != nil {
+			return false, &backstay.Problem{Code: "disk", What: "down cannot be marked: " + err.Error(), Where: a.Dirs.Run, Do: "make room there; nothing has changed"}
+		}
+		a.bus.Record(backstay.Event{Kind: backstay.OverrideSet, Ref: backstay.NewRef("node", a.node), To: "down", Actor: by.Name})
+	}
+	if a.now.Load() == nil {
+		return false, nil
+	}
+	return true, a.againHeld(ctx, "", deploy.Ask{})
 }
 
 // tellDown tells how many instances are left until there is none.
@@ -96,17 +109,11 @@ func (a *agent) endDown() error {
 	return nil
 }
 
-// again works out what the file in force asks for, with overrides that have
-// changed, and has it brought about.
-func (a *agent) again(ctx context.Context) error {
-	a.changing.Lock()
-	defer a.changing.Unlock()
-	return a.againHeld(ctx, deploy.Ask{})
-}
-
-// againHeld is again with changing held; releases that are new with it are of
-// whoever asks.
-func (a *agent) againHeld(ctx context.Context, ask deploy.Ask) error {
+// againHeld works out what the file in force asks for, with overrides that have
+// changed, and has it brought about. The release of anew, if that is not empty,
+// is made of what is on the disk now, and is of whoever asks. changing is held.
+// What is refused leaves all as it was.
+func (a *agent) againHeld(ctx context.Context, anew string, ask deploy.Ask) error {
 	d := a.now.Load()
 	if d == nil {
 		return &backstay.Problem{
@@ -114,16 +121,19 @@ func (a *agent) againHeld(ctx context.Context, ask deploy.Ask) error {
 			Do: "mend the file and apply it: backstay apply " + a.File,
 		}
 	}
-	next := *d
-	next.late = map[string]error{}
-	a.work(&next)
-	next.brought(ask.By, ask.Why)
-	for _, err := range sortedErrors(&next, nil) {
-		a.log.Warn("release not made, what is wanted stays", "why", err.Error())
+	next := d.with(d.orders)
+	a.work(next, a.down() != nil, d.still(anew))
+	if err := next.late[anew]; err != nil {
+		return err
 	}
-	if err := a.deploy.Apply(ctx, a.withLate(&next)); err != nil {
-		return fmt.Errorf("apply deploy: %w", err)
+	if w, ok := next.wants[anew]; ok {
+		w.Release.By, w.Release.Why = ask.By, ask.Why
+		next.wants[anew] = w
 	}
-	a.now.Store(&next)
+	if err := a.deploy.Apply(ctx, next.wants); err != nil {
+		back := a.deploy.Apply(context.WithoutCancel(ctx), d.wants)
+		return errors.Join(fmt.Errorf("apply deploy: %w", err), back)
+	}
+	a.now.Store(next)
 	return nil
 }

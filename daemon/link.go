@@ -300,6 +300,9 @@ func (l *link) putAll(ctx context.Context, k *keeperclient.Client, slots []keepe
 func (l *link) keep(name string, f *os.File) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if old := l.held[name]; old != nil && old != f {
+		_ = old.Close() // f stands for it
+	}
 	l.held[name] = f
 }
 

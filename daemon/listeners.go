@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/host/sock"
+	"github.com/backstay/backstay/l7"
 )
 
 // Names of what the keeper holds for the proxy.
@@ -42,29 +44,66 @@ func (l *link) bind(ctx context.Context, addresses []string) (bound []string, er
 		}
 		f, err := sock.Listen(a)
 		if err == nil {
+			bound = append(bound, a)
 			err = l.hold(ctx, heldName(a), f)
 		}
 		if err != nil {
-			return nil, errors.Join(bindProblem(a, err), l.unbind(ctx, bound))
+			return nil, errors.Join(l.bindProblem(a, err), l.unbind(context.WithoutCancel(ctx), bound))
 		}
-		bound = append(bound, a)
 	}
 	return bound, nil
 }
 
-func bindProblem(address string, err error) error {
-	return &backstay.Problem{
+// bindProblem says why address cannot be bound; it may be ourselves.
+func (l *link) bindProblem(address string, err error) error {
+	p := &backstay.Problem{
 		Code: "bind_failed", What: "cannot listen at " + address + ": " + err.Error(), Where: address,
 		Why: "an address belongs to one socket on a host",
 		Do:  "free it (ss -lntp shows who has it) or bind another; nothing has changed",
 	}
+	for _, name := range l.names() {
+		if other, ok := bindOf(name); ok && overlap(address, other) {
+			p.Why = "backstay itself listens at " + other + ", which has it too"
+			p.Do = "apply the file without " + other + " first, or bind " + other + " again; nothing has changed"
+		}
+	}
+	return p
+}
+
+// overlap reports whether two addresses are of one port, so that one socket may
+// be in the other's way.
+func overlap(a, b string) bool {
+	x, errX := l7.ParseBind(a)
+	y, errY := l7.ParseBind(b)
+	return errX == nil && errY == nil && a != b && x.Unix == "" && y.Unix == "" && x.Port == y.Port
 }
 
 func (l *link) unbind(ctx context.Context, addresses []string) (err error) {
 	for _, a := range addresses {
-		err = errors.Join(err, l.release(ctx, heldName(a)))
+		err = errors.Join(err, l.letGo(ctx, a))
 	}
 	return err
+}
+
+// letGo has nobody of ours hold an address, and takes the path of a Unix socket
+// away with it.
+func (l *link) letGo(ctx context.Context, bind string) error {
+	if err := l.release(ctx, heldName(bind)); err != nil {
+		return err
+	}
+	path, ok := strings.CutPrefix(bind, "unix:")
+	if !ok {
+		return nil
+	}
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != fs.ModeSocket {
+		return nil //nolint:nilerr // it is no longer what we made
+	}
+	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err == nil {
+		return c.Close() //nolint:wrapcheck // another has taken our place
+	}
+	return os.Remove(path) //nolint:wrapcheck // it names the path
 }
 
 // holdProxySockets makes what the proxy is spoken to through. The directory is
@@ -76,6 +115,9 @@ func (l *link) holdProxySockets(ctx context.Context, dir string, uid int) error 
 	if err := os.Chown(dir, uid, -1); err != nil {
 		return fmt.Errorf("directory of the proxy: %w", err)
 	}
+	if err := os.Chown(filepath.Join(dir, "snapshot.json"), uid, -1); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("snapshot of the proxy: %w", err)
+	}
 	for _, s := range []struct {
 		name, path string
 		listen     func(path string) (*os.File, error)
@@ -84,6 +126,9 @@ func (l *link) holdProxySockets(ctx context.Context, dir string, uid int) error 
 		{heldFiles, filepath.Join(dir, "files"), sock.ListenPass},
 	} {
 		if _, err := os.Stat(s.path); l.file(s.name) != nil && err == nil {
+			if err := os.Chown(s.path, uid, -1); err != nil { // it may be another one's than before
+				return fmt.Errorf("socket of the proxy: %w", err)
+			}
 			continue
 		}
 		if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -61,6 +61,11 @@ func (a *agent) service(name string) (config.Service, error) {
 func (a *agent) override(ctx context.Context, service string, by api.Actor, text string, change func(*override)) (api.Done, error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
+	return a.overrideHeld(ctx, service, by, text, change)
+}
+
+// overrideHeld is override with changing held.
+func (a *agent) overrideHeld(ctx context.Context, service string, by api.Actor, text string, change func(*override)) (api.Done, error) {
 	before := a.overrides.of(service)
 	if err := a.overrides.set(service, by.Name, change); err != nil {
 		return api.Done{}, err
@@ -70,7 +75,7 @@ func (a *agent) override(ctx context.Context, service string, by api.Actor, text
 	if !done.Changed {
 		return done, nil
 	}
-	if err := a.againHeld(ctx, deploy.Ask{By: by.Name, Why: text}); err != nil {
+	if err := a.againHeld(ctx, "", deploy.Ask{}); err != nil {
 		return api.Done{}, errors.Join(err, a.overrides.restore(service, before))
 	}
 	kind := backstay.OverrideSet
@@ -89,35 +94,50 @@ func sameOverride(a, b override) bool {
 // Start implements [api.Operator]: it ends a stop, and tries again at once what
 // waits or has failed.
 func (a *agent) Start(ctx context.Context, ref backstay.Ref, by api.Actor) (api.Done, error) {
-	if ref.Kind() == "instance" {
-		if err := a.link.Start(ctx, ref.Name()); err != nil {
-			return api.Done{}, err //nolint:wrapcheck // it is a Problem
-		}
-		return api.Done{Ref: ref, Changed: true, Text: ref.Name() + " starts"}, nil
-	}
 	name := ref.Name()
-	if _, err := a.service(name); err != nil {
-		return api.Done{}, err
-	}
-	if a.down() != nil {
-		if err := a.endDown(); err != nil {
-			return api.Done{}, err
+	if ref.Kind() == "instance" {
+		if err := a.supervise.StartAgain(ctx, name); err != nil {
+			return api.Done{}, problemOf(ref, err)
 		}
-		if err := a.again(ctx); err != nil {
-			return api.Done{}, err
-		}
+		return api.Done{Ref: ref, Changed: true, Text: name + " starts"}, nil
 	}
-	done, err := a.override(ctx, name, by, name+" is wanted", func(o *override) { o.Stopped = false })
+	done, err := a.startService(ctx, name, by)
 	if err != nil {
 		return done, err
 	}
 	for _, i := range a.supervise.Instances() {
-		if i.Service == name && (i.State == backstay.Failed || i.State == backstay.Backoff) {
-			done.Changed = true
-			err = a.link.Start(ctx, i.ID)
+		if i.Service != name || i.State != backstay.Failed && i.State != backstay.Backoff {
+			continue
+		}
+		done.Changed = true
+		// One that has gone meanwhile needs no start.
+		if err := a.supervise.StartAgain(ctx, i.ID); err != nil && !isCode(err, "not_found") && !isCode(err, "instance_stopping") {
+			return done, problemOf(ref, err)
 		}
 	}
-	return done, err //nolint:wrapcheck // it is a Problem
+	return done, nil
+}
+
+// startService ends what keeps a service from running: its stop, and down.
+func (a *agent) startService(ctx context.Context, name string, by api.Actor) (api.Done, error) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	if _, err := a.service(name); err != nil {
+		return api.Done{}, err
+	}
+	down := a.down() != nil
+	if down {
+		if err := a.endDown(); err != nil {
+			return api.Done{}, err
+		}
+		if err := a.againHeld(ctx, "", deploy.Ask{}); err != nil {
+			return api.Done{}, err
+		}
+		a.bus.Record(backstay.Event{Kind: backstay.OverrideGone, Ref: backstay.NewRef("node", a.node), From: "down", Actor: by.Name})
+	}
+	done, err := a.overrideHeld(ctx, name, by, name+" is wanted", func(o *override) { o.Stopped = false })
+	done.Changed = done.Changed || down
+	return done, err
 }
 
 // Stop implements [api.Operator].
@@ -140,7 +160,7 @@ func (a *agent) Restart(ctx context.Context, ref backstay.Ref, by api.Actor) (ap
 	name := ref.Name()
 	if ref.Kind() == "instance" {
 		if err := a.supervise.Restart(ctx, name, "restart by "+by.Name); err != nil {
-			return api.Done{}, err //nolint:wrapcheck // it is a Problem
+			return api.Done{}, problemOf(ref, err)
 		}
 		return api.Done{Ref: ref, Changed: true, Text: name + " starts anew"}, nil
 	}
@@ -157,26 +177,51 @@ func (a *agent) Restart(ctx context.Context, ref backstay.Ref, by api.Actor) (ap
 
 // Drain implements [api.Operator].
 func (a *agent) Drain(ctx context.Context, ref backstay.Ref, by api.Actor) (api.Done, error) {
-	return a.each(ref, "takes no new requests", func(id string) error { return a.supervise.Drain(ctx, id, by.Name) })
+	return a.each(ctx, ref, "takes no new requests", func(id string) error { return a.supervise.Drain(ctx, id, by.Name) })
 }
 
 // Undrain implements [api.Operator].
 func (a *agent) Undrain(ctx context.Context, ref backstay.Ref, _ api.Actor) (api.Done, error) {
-	return a.each(ref, "takes requests again", func(id string) error { return a.supervise.Undrain(ctx, id) })
+	return a.each(ctx, ref, "takes requests again", func(id string) error { return a.supervise.Undrain(ctx, id) })
 }
 
-// each does do for the instances that ref means.
-func (a *agent) each(ref backstay.Ref, text string, do func(id string) error) (api.Done, error) {
+// each does do for the instances that ref means, and returns when every live
+// proxy has acknowledged what that made of them.
+func (a *agent) each(ctx context.Context, ref backstay.Ref, text string, do func(id string) error) (api.Done, error) {
 	ids, err := a.instancesOf(ref)
 	if err != nil {
 		return api.Done{}, err
 	}
 	for _, id := range ids {
-		if err := do(id); err != nil {
-			return api.Done{}, err
+		if err := do(id); err != nil && (ref.Kind() == "instance" || !leaves(err)) {
+			return api.Done{}, problemOf(ref, err)
 		}
 	}
-	return api.Done{Ref: ref, Changed: len(ids) > 0, Text: strings.Join(ids, ", ") + " " + text}, nil
+	if err := a.acknowledged(ctx, ref); err != nil {
+		return api.Done{}, err
+	}
+	return api.Done{Ref: ref, Changed: true, Text: strings.Join(ids, ", ") + " " + text}, nil
+}
+
+// leaves reports whether an instance takes no orders because it is on its way
+// out, which is as good as done to a service.
+func leaves(err error) bool { return isCode(err, "not_found") || isCode(err, "instance_stopping") }
+
+// acknowledged waits until every live proxy has the newest word.
+func (a *agent) acknowledged(ctx context.Context, ref backstay.Ref) error {
+	waiting, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
+	err := a.registry.Settle(waiting)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err() //nolint:wrapcheck // who asked has gone
+	}
+	return &backstay.Problem{
+		Code: "not_acknowledged", What: "it is done, but a proxy has not acknowledged it within " + settleWithin.String(), Where: string(ref),
+		Why: err.Error(), Do: "see backstay status; the proxy is told as soon as it answers",
+	}
 }
 
 // instancesOf returns the ids of the instances that ref means.

@@ -24,8 +24,9 @@ type UpOptions struct {
 	Ready func()    // called once, when the agent answers; may be nil
 }
 
-// program is the path of this program, which every role is started from.
-func program() (string, error) { return os.Executable() } //nolint:wrapcheck // it names itself
+// program is the path of this program, which every role is started from. Tests
+// put themselves where the proxy's user may read.
+var program = os.Executable
 
 // arguments are the flags that give a role the same directories and file.
 func (o Options) arguments() []string {

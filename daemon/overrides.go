@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/config"
 	"github.com/backstay/backstay/internal/atomicfile"
 )
@@ -78,14 +79,23 @@ func (o *overrides) all() (names []string, by map[string]override) {
 }
 
 // set changes the override of a service and returns when it is on disk; on an
-// error nothing has changed.
+// error nothing has changed. What is the same already is not touched: it is
+// still by whom it was.
 func (o *overrides) set(service, by string, change func(*override)) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	next := maps.Clone(o.by)
-	v := next[service]
+	v := o.by[service]
 	change(&v)
+	if sameOverride(v, o.by[service]) {
+		return nil
+	}
 	v.By, v.At = by, time.Now()
+	return o.write(service, v)
+}
+
+// write puts v on disk and in force. mu is held.
+func (o *overrides) write(service string, v override) error {
+	next := maps.Clone(o.by)
 	if next[service] = v; v.empty() {
 		delete(next, service)
 	}
@@ -94,20 +104,22 @@ func (o *overrides) set(service, by string, change func(*override)) error {
 		return fmt.Errorf("write overrides: %w", err)
 	}
 	if err := atomicfile.WriteFile(o.path, append(text, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write overrides: %w", err)
+		return &backstay.Problem{
+			Code: "disk", What: "the override cannot be kept: " + err.Error(), Where: o.path, Do: "make room on that disk; nothing has changed",
+		}
 	}
 	o.by = next
 	return nil
 }
 
 // settle ends the overrides that f says the same as, and those of services that
-// it no longer has.
-func (o *overrides) settle(f *config.File) {
+// it no longer has, and tells of it.
+func (o *overrides) settle(f *config.File, tell backstay.Recorder) {
 	names, by := o.all()
 	for _, name := range names {
 		s, there := f.Services[name]
-		v := by[name]
-		err := o.set(name, v.By, func(v *override) {
+		before := by[name]
+		err := o.set(name, before.By, func(v *override) {
 			if !there || v.Replicas != nil && *v.Replicas == s.Replicas {
 				v.Replicas = nil
 			}
@@ -119,13 +131,18 @@ func (o *overrides) settle(f *config.File) {
 		if err != nil {
 			return // it stands a little longer, and is shown
 		}
+		if !sameOverride(before, o.of(name)) {
+			tell.Record(backstay.Event{Kind: backstay.OverrideGone, Ref: backstay.NewRef("service", name), Because: "the file says what is to be"})
+		}
 	}
 }
 
-// restore puts back what was before a change that was refused.
+// restore puts back what was before a change that was refused, as it was.
 func (o *overrides) restore(service string, before override) error {
-	if sameOverride(o.of(service), before) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if sameOverride(o.by[service], before) {
 		return nil
 	}
-	return o.set(service, before.By, func(v *override) { *v = before })
+	return o.write(service, before)
 }

@@ -39,6 +39,8 @@ type proxy struct {
 	log    *slog.Logger
 	events backstay.Recorder
 	client *http.Client
+	// running reports whether there is a process.
+	running func() bool
 
 	mu      sync.Mutex // guards all below
 	gen     uint64     // of the newest snapshot that was sent
@@ -55,7 +57,7 @@ func newProxy(dir string, l *link, b *board, log *slog.Logger, events backstay.R
 		return new(net.Dialer).DialContext(ctx, "unix", path) //nolint:wrapcheck // net names the socket
 	}
 	return &proxy{
-		dir: dir, link: l, board: b, log: log, events: events, passed: map[string]bool{},
+		dir: dir, link: l, board: b, log: log, events: events, passed: map[string]bool{}, running: func() bool { return true },
 		client: &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 4}},
 	}
 }
@@ -232,33 +234,44 @@ func (p *proxy) generations() (acked, newest uint64) {
 // maxProxyAnswer bounds an answer: the counters of ten thousand servers.
 const maxProxyAnswer = 16 << 20
 
+// call asks the proxy and reads its answer, if one is wanted.
 func (p *proxy) call(ctx context.Context, method, path string, body []byte, answer any) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://proxy"+path, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("ask proxy: %w", err)
-	}
-	resp, err := p.client.Do(req)
-	if err != nil {
-		return fmt.Errorf("ask proxy: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }() // read to its end below
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxProxyAnswer))
-	switch {
-	case err != nil:
-		return fmt.Errorf("ask proxy: %w", err)
-	case resp.StatusCode >= http.StatusBadRequest:
-		problem := new(backstay.Problem)
-		if json.Unmarshal(text, problem) == nil && problem.Code != "" {
-			return problem
-		}
-		return fmt.Errorf("ask proxy: %s", resp.Status)
-	case answer == nil:
-		return nil
+	text, err := p.ask(ctx, method, path, body)
+	if err != nil || answer == nil {
+		return err
 	}
 	if err := json.Unmarshal(text, answer); err != nil {
 		return fmt.Errorf("read the proxy's answer: %w", err)
 	}
 	return nil
+}
+
+// errNoProxy says that nobody is to be asked.
+var errNoProxy = errors.New("there is no proxy, for there is no frontend")
+
+// ask returns what the proxy answers.
+func (p *proxy) ask(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://proxy"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("ask proxy: %w", err)
+	}
+	resp, err := p.client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask proxy: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }() // read to its end below
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxProxyAnswer))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("ask proxy: %w", err)
+	case resp.StatusCode < http.StatusBadRequest:
+		return text, nil
+	}
+	problem := new(backstay.Problem)
+	if json.Unmarshal(text, problem) == nil && problem.Code != "" {
+		return nil, problem
+	}
+	return nil, fmt.Errorf("ask proxy: %s", resp.Status)
 }
 
 // watch kills a proxy that does not answer: roles that hang are healed like
@@ -274,7 +287,7 @@ func (p *proxy) watch(ctx context.Context) error {
 		}
 		misses++
 		switch err := p.alive(ctx); {
-		case err == nil, p.young():
+		case err == nil, p.young(), !p.running(): // one that is dead is the keeper's business
 			misses = 0
 		case misses >= proxyMisses && ctx.Err() == nil:
 			misses = 0

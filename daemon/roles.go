@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/backstay/backstay/internal/atomicfile"
 	"github.com/backstay/backstay/internal/keeperwire"
 	"github.com/backstay/backstay/internal/restart"
 )
@@ -71,15 +72,37 @@ func agentSpec(o Options) (keeperwire.Spec, error) {
 	return s, err
 }
 
-// proxySpec has the proxy run as a user of its own, with the sockets in fds.
-func (a *agent) proxySpec(fds []string) (keeperwire.Spec, error) {
+// account is whom the proxy runs as.
+type account struct {
+	id, group uint32
+	other     bool // than the agent
+}
+
+func (u account) uid() int {
+	if u.other {
+		return int(u.id)
+	}
+	return os.Geteuid()
+}
+
+// proxySpec has the proxy run as a user of its own, with the sockets in fds and
+// nothing of the agent's environment that may be a secret.
+func (a *agent) proxySpec(user account, fds []string) (keeperwire.Spec, error) {
 	s, err := roleSpec(a.Options, "proxy")
 	s.Cgroup = roles + "/" + proxyID
 	s.FDs = fds
-	if uid, ok := a.proxyUser(); ok && err == nil {
-		s.SetIDs, s.UID, s.GID = true, uid, uid
+	s.Env = slices.DeleteFunc(s.Env, func(v string) bool { return !harmless(v) })
+	if user.other {
+		s.SetIDs, s.UID, s.GID = true, user.id, user.group
 	}
 	return s, err
+}
+
+// harmless reports whether a variable is for every program and none's secret.
+func harmless(v string) bool {
+	name, _, _ := strings.Cut(v, "=")
+	return name == "PATH" || name == "TZ" || name == "LANG" || name == "GODEBUG" || name == "GOMAXPROCS" || name == "GOTRACEBACK" ||
+		strings.HasPrefix(name, "LC_")
 }
 
 // The uids that are given to the proxy where there is no user backstay-proxy:
@@ -89,25 +112,25 @@ const (
 	lastDynamic  = 65519
 )
 
-// proxyUser returns whom the proxy runs as, if it can be somebody else.
-func (a *agent) proxyUser() (uid uint32, other bool) {
+// proxyUser returns whom the proxy runs as.
+func (a *agent) proxyUser() account {
 	if os.Geteuid() != 0 {
-		return 0, false
+		return account{}
 	}
 	if u, err := a.users.User("backstay-proxy"); err == nil {
-		return u.UID, true
+		return account{u.UID, u.GID, true}
 	}
 	path := filepath.Join(a.Dirs.State, "identity", "proxy.uid")
 	if text, err := os.ReadFile(path); err == nil {
 		if n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32); err == nil && n >= firstDynamic && n <= lastDynamic {
-			return uint32(n), true
+			return account{uint32(n), uint32(n), true}
 		}
 	}
-	uid = a.freeUser()
-	if err := os.WriteFile(path, []byte(strconv.Itoa(int(uid))+"\n"), 0o600); err != nil {
+	uid := a.freeUser()
+	if err := atomicfile.WriteFile(path, []byte(strconv.Itoa(int(uid))+"\n"), 0o600); err != nil {
 		a.log.Warn("uid of the proxy not kept", "why", err.Error())
 	}
-	return uid, true
+	return account{uid, uid, true}
 }
 
 // freeUser returns a dynamic uid that nobody is known under.

@@ -53,6 +53,13 @@ func (r *roleStates) hear(ev keeperwire.Event) {
 	r.slots[ev.ID] = s
 }
 
+// runs reports whether a role has a process.
+func (r *roleStates) runs(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.slots[id].PID > 0
+}
+
 // limits returns why instances are not tracked by cgroup; empty if they are.
 func (r *roleStates) limits() string {
 	r.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,28 +48,42 @@ func openSecrets(state string) (*secrets, error) {
 	return &secrets{key: key, text: map[string]string{}}, nil
 }
 
-// read returns what f's secrets hold now, under the same key. Nothing of s
-// changes.
-func (s *secrets) read(ctx context.Context, f *config.File) (*secrets, error) {
-	next := &secrets{key: s.key, text: map[string]string{}}
-	for name, from := range f.Secrets {
-		v, err := read(ctx, from)
+// secretAt is where a secret is, in the words of the file.
+const secretAt = "secrets."
+
+// read returns what f's secrets hold now, under the same key, and why others
+// cannot be read, by name. Nothing of s changes.
+func (s *secrets) read(ctx context.Context, f *config.File) (next *secrets, unread map[string]error) {
+	next, unread = &secrets{key: s.key, text: map[string]string{}}, map[string]error{}
+	for _, name := range sortedKeys(f.Secrets) {
+		v, err := read(ctx, f.Secrets[name])
 		if err != nil {
-			return nil, &backstay.Problem{
-				Code: "secret_unreadable", What: "secret " + name + ": " + err.Error(), Where: "secrets." + name,
+			unread[name] = &backstay.Problem{
+				Code: "secret_unreadable", What: "secret " + name + ": " + err.Error(), Where: secretAt + name,
 				Do: "make it readable to the agent; nothing has changed",
 			}
+			continue
 		}
 		next.text[name] = v
 	}
-	return next, nil
+	return next, unread
 }
 
 // take replaces the contents by those of next.
 func (s *secrets) take(next *secrets) {
+	next.mu.Lock()
+	text := maps.Clone(next.text)
+	next.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.text = next.text
+	s.text = text
+}
+
+// fill adds a secret that could not be read before.
+func (s *secrets) fill(name, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text[name] = text
 }
 
 func read(ctx context.Context, from config.Secret) (string, error) {

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 
@@ -22,69 +23,132 @@ type orders struct {
 	pages     map[string][]byte
 }
 
-// readOrders makes orders of f.
-func readOrders(f *config.File) (orders, error) {
-	o := orders{frontends: map[string]l7.Frontend{}, pools: map[string]backstay.Pool{}, pages: map[string][]byte{}}
-	for name, s := range f.Services {
-		o.pools[name] = s.Traffic
+// readOrders makes orders of f. Where kept is given it stands for files that
+// cannot be read any more, or do not fit together just now; lost says why, by
+// file.
+func readOrders(f *config.File, kept *l7.Snapshot) (o orders, lost map[string]error, err error) {
+	r := orderReader{
+		orders: orders{frontends: map[string]l7.Frontend{}, pools: map[string]backstay.Pool{}, pages: map[string][]byte{}},
+		kept:   kept, lost: map[string]error{},
 	}
-	for name, front := range f.Frontends {
+	for name, s := range f.Services {
+		r.pools[name] = s.Traffic
+	}
+	for _, name := range sortedKeys(f.Frontends) {
+		front := f.Frontends[name]
 		front.Routes = slices.Clone(front.Routes)
 		for i := range front.Routes {
-			if err := o.route(f, &front.Routes[i]); err != nil {
-				return o, fmt.Errorf("frontend %s: %w", name, err)
+			if err := r.route(f, &front.Routes[i]); err != nil {
+				return r.orders, r.lost, fmt.Errorf("frontend %s: %w", name, err)
 			}
 		}
-		if err := o.certificates(front.TLS); err != nil {
-			return o, fmt.Errorf("frontend %s: %w", name, err)
+		if err := r.certificates(front.TLS); err != nil {
+			return r.orders, r.lost, fmt.Errorf("frontend %s: %w", name, err)
 		}
-		o.frontends[name] = front
+		r.frontends[name] = front
 	}
-	return o, nil
+	return r.orders, r.lost, nil
 }
 
-// route names the port that r leads to and reads its page.
-func (o *orders) route(f *config.File, r *l7.Route) error {
-	if r.To != "" {
-		port, ok := f.PortOf(r.To, backstay.PortRef(r.Port))
+// orderReader reads the files that a file names.
+type orderReader struct {
+	orders
+
+	kept *l7.Snapshot
+	lost map[string]error
+}
+
+// route names the port that t leads to and reads its page.
+func (r *orderReader) route(f *config.File, t *l7.Route) error {
+	if t.To != "" {
+		port, ok := f.PortOf(t.To, backstay.PortRef(t.Port))
 		if !ok {
-			return fmt.Errorf("service %s has no port %q", r.To, r.Port)
+			return fmt.Errorf("service %s has no port %q", t.To, t.Port)
 		}
-		r.Port = port
+		t.Port = port
 	}
-	if r.Respond == nil || r.Respond.File == "" || o.pages[r.Respond.File] != nil {
+	if t.Respond == nil || t.Respond.File == "" || r.pages[t.Respond.File] != nil {
 		return nil
 	}
-	page, err := os.ReadFile(r.Respond.File)
+	page, err := os.ReadFile(t.Respond.File)
 	if err != nil {
-		return fmt.Errorf("read page: %w", err)
+		err = fmt.Errorf("read page: %w", err)
+		old, ok := r.page(t.Respond.File)
+		if !ok {
+			return err
+		}
+		page, r.lost[t.Respond.File] = old, err
 	}
-	o.pages[r.Respond.File] = page
+	r.pages[t.Respond.File] = page
 	return nil
 }
 
-func (o *orders) certificates(t *l7.TLS) error {
+func (r *orderReader) page(path string) (page []byte, ok bool) {
+	if r.kept == nil {
+		return nil, false
+	}
+	page, ok = r.kept.Pages[path]
+	return page, ok
+}
+
+func (r *orderReader) certificates(t *l7.TLS) error {
 	if t == nil {
 		return nil
 	}
 	for _, files := range t.Certs {
-		if slices.ContainsFunc(o.certs, func(c l7.Certificate) bool { return c.CertFiles == files }) {
+		if certOf(r.certs, files) != nil {
 			continue
 		}
-		chain, err := os.ReadFile(files.Cert)
+		c, err := readCertificate(files)
 		if err != nil {
-			return fmt.Errorf("read certificate: %w", err)
+			var old *l7.Certificate
+			if r.kept != nil {
+				old = certOf(r.kept.Certs, files)
+			}
+			if old == nil {
+				return err
+			}
+			c, r.lost[files.Cert] = *old, err
 		}
-		key, err := os.ReadFile(files.Key)
-		if err != nil {
-			return fmt.Errorf("read key: %w", err)
-		}
-		if _, err := tls.X509KeyPair(chain, key); err != nil {
-			return fmt.Errorf("certificate %s: %w", files.Cert, err)
-		}
-		o.certs = append(o.certs, l7.Certificate{CertFiles: files, Chain: chain, PEM: key})
+		r.certs = append(r.certs, c)
 	}
 	return nil
+}
+
+func certOf(all []l7.Certificate, files l7.CertFiles) *l7.Certificate {
+	i := slices.IndexFunc(all, func(c l7.Certificate) bool { return c.CertFiles == files })
+	if i < 0 {
+		return nil
+	}
+	return &all[i]
+}
+
+// readCertificate reads a certificate with its key, which must fit: they are
+// replaced one after the other.
+func readCertificate(files l7.CertFiles) (l7.Certificate, error) {
+	none := l7.Certificate{}
+	chain, err := os.ReadFile(files.Cert)
+	if err != nil {
+		return none, fmt.Errorf("read certificate: %w", err)
+	}
+	key, err := os.ReadFile(files.Key)
+	if err != nil {
+		return none, fmt.Errorf("read key: %w", err)
+	}
+	if _, err := tls.X509KeyPair(chain, key); err != nil {
+		return none, fmt.Errorf("certificate %s with key %s: %w", files.Cert, files.Key, err)
+	}
+	return l7.Certificate{CertFiles: files, Chain: chain, PEM: key}, nil
+}
+
+// lastSnapshot is what the proxy was told last: it has what files held that may
+// be gone now. It is empty where there is none.
+func (a *agent) lastSnapshot() *l7.Snapshot {
+	s, err := l7.ReadSnapshot(filepath.Join(a.Dirs.proxy(), "snapshot.json"))
+	if err != nil {
+		return &l7.Snapshot{}
+	}
+	return &s
 }
 
 // snapshot is o with the instances of s.
