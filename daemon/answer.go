@@ -56,8 +56,12 @@ func (a *agent) Validate(_ context.Context, name string, text []byte) error {
 // Apply implements [api.Configs].
 func (a *agent) Apply(ctx context.Context, ask api.ConfigAsk) (api.Applied, error) {
 	applied, err := a.take(ctx, ask)
-	if err != nil {
+	switch {
+	case err == nil || isCode(err, "changed_meanwhile"): // nothing is wrong with the text
+	case a.now.Load() == nil: // status goes on saying what is wrong with the file
 		a.bus.Record(backstay.Event{Kind: backstay.ConfigRefused, Ref: "config/file", Because: problemsOf(ask.Name, err).What, Actor: ask.By.Name})
+	default:
+		a.refuse(ask.Name, err, ask.By.Name)
 	}
 	return applied, err
 }

@@ -87,7 +87,7 @@ func (a *agent) boot(ctx context.Context) {
 
 // bootLast puts the last good file in force, for want of a better one.
 func (a *agent) bootLast(ctx context.Context, why error) {
-	news := a.refuse(a.File, why)
+	news := a.refuse(a.File, why, "boot")
 	k, text, err := a.configs.last()
 	if err != nil {
 		if news {
@@ -141,7 +141,7 @@ func (a *agent) adopt(ctx context.Context, k kept, text []byte) {
 		err = a.accept(ctx, d)
 	}
 	if err != nil {
-		if a.refuse(k.Name, err) {
+		if a.refuse(k.Name, err, "boot") {
 			a.log.ErrorContext(ctx, "what was in force cannot be taken up, trying on", "why", err.Error())
 		}
 		return
@@ -162,7 +162,7 @@ func (a *agent) refuseFile(ctx context.Context) {
 		_, err = a.prepare(ctx, a.File, text)
 	}
 	if err != nil {
-		a.refuse(a.File, err)
+		a.refuse(a.File, err, "boot")
 	}
 }
 
@@ -179,12 +179,12 @@ func (a *agent) tellApplied(before, d *desired) {
 
 // refuse says that the file of this host was not taken: status shows it until
 // one is. The same again is no news.
-func (a *agent) refuse(name string, err error) (news bool) {
+func (a *agent) refuse(name string, err error, by string) (news bool) {
 	r := problemsOf(name, err)
 	if was := a.refused.Swap(&refusal{time.Now(), r}); was != nil && was.why.Error() == r.Error() {
 		return false
 	}
-	a.bus.Record(backstay.Event{Kind: backstay.ConfigRefused, Ref: "config/file", Because: r.What})
+	a.bus.Record(backstay.Event{Kind: backstay.ConfigRefused, Ref: "config/file", Because: r.What, Actor: by})
 	return true
 }
 
@@ -208,7 +208,7 @@ func (a *agent) reload(ctx context.Context) {
 		_, err = a.take(ctx, api.ConfigAsk{Name: a.File, Text: text, By: api.Actor{Name: "SIGHUP"}})
 	}
 	if err != nil {
-		a.refuse(a.File, err)
+		a.refuse(a.File, err, "SIGHUP")
 		a.log.ErrorContext(ctx, "file not taken, what runs goes on", "file", a.File, "why", err.Error())
 	}
 }

@@ -224,7 +224,10 @@ func (n *node) kill(name string) {
 	p, err := os.FindProcess(pid)
 	must(n, err)
 	must(n, p.Kill())
-	n.until("another "+name, func(s api.Status) bool { r := roleOf(s, name); return r.Running && r.PID != pid && s.Config.Digest != "" })
+	n.until("another "+name, func(s api.Status) bool {
+		r := roleOf(s, name)
+		return r.Running && r.PID != pid && s.Config.Digest != ""
+	})
 }
 
 func (n *node) story() string {

@@ -60,6 +60,23 @@ func (r *roleStates) runs(id string) bool {
 	return r.slots[id].PID > 0
 }
 
+// why says how the last run of a role ended.
+func (r *roleStates) why(id string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, ok := r.slots[id]
+	switch {
+	case !ok:
+		return "it was never started"
+	case s.PID > 0:
+		return fmt.Sprintf("pid %d does not answer", s.PID)
+	case s.Last.At > 0:
+		return fmt.Sprintf("pid %d: %s", s.Last.PID, exitOf(s.Last))
+	default:
+		return ""
+	}
+}
+
 // limits returns why instances are not tracked by cgroup; empty if they are.
 func (r *roleStates) limits() string {
 	r.mu.Lock()

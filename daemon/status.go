@@ -24,8 +24,11 @@ func (a *agent) Version(context.Context) (api.Version, error) {
 
 // Status implements [api.Viewer]: all of it is read now.
 func (a *agent) Status(ctx context.Context) (api.Status, error) {
-	v := view{agent: a, now: a.now.Load(), stats: a.proxyStats(ctx), instances: map[string][]backstay.Instance{}}
+	v := view{agent: a, now: a.now.Load(), stats: a.proxyStats(ctx), instances: map[string][]backstay.Instance{}, told: map[string]bool{}}
 	v.acked, v.newest = a.proxy.generations()
+	for _, e := range a.registry.Snapshot().Endpoints {
+		v.told[e.Instance] = a.proxy.knows(e)
+	}
 	for _, i := range a.supervise.Instances() {
 		v.instances[i.Service] = append(v.instances[i.Service], i)
 	}
@@ -77,6 +80,7 @@ type view struct {
 	stats         *l7.Stats // nil: no proxy answers
 	instances     map[string][]backstay.Instance
 	acked, newest uint64
+	told          map[string]bool // by instance: the proxy has the newest word on it
 }
 
 func (v *view) live() (n int) {
@@ -175,7 +179,7 @@ func (v *view) instance(i backstay.Instance) api.Instance {
 	if !ok {
 		return out
 	}
-	out.Server = &api.Server{Told: v.acked == v.newest, Traffic: *counters(t.Counters), Ejection: int(t.Ejections)}
+	out.Server = &api.Server{Told: v.told[i.ID], Traffic: *counters(t.Counters), Ejection: int(t.Ejections)}
 	if e := t.Ejected; e != nil {
 		out.Server.Ejected = &api.Ejection{Since: e.Since, Until: e.Until, Because: e.Because}
 	}
@@ -252,7 +256,30 @@ func (v *view) overrides() (out []api.Override) {
 		}
 		out = append(out, overridesOf(name, by[name], f)...)
 	}
+	for _, service := range sortedKeys(v.instances) {
+		for _, i := range v.instances[service] {
+			if drainedByHand(i) {
+				out = append(out, drainOverride(i))
+			}
+		}
+	}
 	return out
+}
+
+// drainedByHand reports whether an instance was taken out of traffic by a person
+// and is not on its way to stop.
+func drainedByHand(i backstay.Instance) bool {
+	return i.Drained && i.State != backstay.Draining && i.State != backstay.Stopping && i.State != backstay.Stopped
+}
+
+func drainOverride(i backstay.Instance) api.Override {
+	o := api.Override{
+		Ref: backstay.NewRef("instance", i.ID), What: "drained", Value: "true", File: "false", Ending: "backstay undrain " + i.ID,
+	}
+	if by, ok := strings.CutPrefix(i.Because, "drained by "); ok {
+		o.By = by
+	}
+	return o
 }
 
 func overridesOf(name string, o override, f config.Service) (out []api.Override) {
@@ -283,12 +310,46 @@ func (v *view) problems() (out []backstay.Problem) {
 			Do: "mend the file and apply it: backstay apply " + v.File,
 		}}
 	}
+	out = append(v.lost(), v.proxyProblems()...)
 	for _, name := range sortedKeys(v.now.late) {
 		err := v.now.late[name]
 		out = append(out, backstay.Problem{
 			Code: "release_not_startable", What: fmt.Sprintf("the file wants a release of %s that cannot be made: %v", name, err),
 			Where: "service/" + name, Do: "put right what is missing and apply the file again",
 		})
+	}
+	return out
+}
+
+// lost are what the file names and cannot be read any more.
+func (v *view) lost() (out []backstay.Problem) {
+	for _, where := range sortedKeys(v.now.lost) {
+		out = append(out, backstay.Problem{
+			Code: "file_unreadable", What: v.now.lost[where].Error(), Where: where,
+			Why: "what was read of it before is in force", Do: "put it right: it is looked at every " + certEvery.String(),
+		})
+	}
+	return out
+}
+
+// proxyProblems are of a proxy that is not there, or cannot write its logs.
+func (v *view) proxyProblems() (out []backstay.Problem) {
+	if len(v.now.file.Frontends) > 0 && v.stats == nil {
+		out = append(out, backstay.Problem{
+			Code: "no_proxy", What: "no proxy answers: connections wait", Where: "role/proxy",
+			Why: v.roles.why(proxyID), Do: "it is started again by itself; see backstay logs role/proxy",
+		})
+	}
+	if v.stats == nil {
+		return out
+	}
+	for _, path := range sortedKeys(v.stats.AccessLog) {
+		if l := v.stats.AccessLog[path]; l.Dropped > 0 {
+			out = append(out, backstay.Problem{
+				Code: "disk", What: plural(int(min(l.Dropped, 1<<31)), "line") + " of the access log " + path + " lost since the proxy started", Where: path,
+				Why: l.Because, Do: "let the proxy's user write there, and reach the directory; requests do not wait for it",
+			})
+		}
 	}
 	return out
 }

@@ -15,32 +15,6 @@ import (
 	"github.com/backstay/backstay/config"
 )
 
-// planOf says what d would change over before, in words.
-func (a *agent) planOf(before, d *desired) api.Plan {
-	p := api.Plan{To: d.kept.Digest, Changes: []api.Change{}}
-	var old *config.File
-	if before != nil {
-		p.From, p.Generation, old = before.kept.Digest, before.kept.Gen, before.file
-	}
-	for _, c := range config.Diff(old, d.file) {
-		p.Changes = append(p.Changes, changeOf(c))
-	}
-	names, by := a.overrides.all()
-	for _, name := range names {
-		p.Overrides = append(p.Overrides, overridesOf(name, by[name], d.file.Services[name])...)
-	}
-	for _, name := range sortedKeys(d.late) {
-		p.Notes = append(p.Notes, name+": "+d.late[name].Error())
-	}
-	return p
-}
-
-func changeOf(c config.Change) api.Change {
-	return api.Change{
-		Key: c.Key, From: c.From, To: c.To, Tag: api.Tag(c.Tag), Service: c.Service, Text: c.Text, Traffic: c.Traffic, Where: c.Where,
-	}
-}
-
 // Recent implements [api.Viewer].
 func (a *agent) Recent(_ context.Context, ref backstay.Ref, limit int) ([]backstay.Event, error) {
 	all, err := a.bus.Last(recentLook)

@@ -1,0 +1,80 @@
+package daemon
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/config"
+)
+
+// planOf says what d would change over before, in words.
+func (a *agent) planOf(before, d *desired) api.Plan {
+	p := api.Plan{To: d.kept.Digest, Changes: []api.Change{}}
+	var old *config.File
+	if before != nil {
+		p.From, p.Generation, old = before.kept.Digest, before.kept.Gen, before.file
+	}
+	for _, c := range config.Diff(old, d.file) {
+		p.Changes = append(p.Changes, changeOf(c))
+	}
+	for _, name := range sortedKeys(d.wants) {
+		if before == nil || d.late[name] != nil {
+			continue
+		}
+		if was, ok := before.wants[name]; ok {
+			p.Changes = append(p.Changes, contentsChanged(name, was.Release, d.wants[name].Release)...)
+		}
+	}
+	names, by := a.overrides.all()
+	for _, name := range names {
+		p.Overrides = append(p.Overrides, overridesOf(name, by[name], d.file.Services[name])...)
+	}
+	for _, name := range sortedKeys(d.late) {
+		p.Notes = append(p.Notes, name+": "+d.late[name].Error())
+	}
+	return p
+}
+
+func changeOf(c config.Change) api.Change {
+	return api.Change{
+		Key: c.Key, From: c.From, To: c.To, Tag: api.Tag(c.Tag), Service: c.Service, Text: c.Text, Traffic: c.Traffic, Where: c.Where,
+	}
+}
+
+// contentsChanged says what has changed in the files that a service is made of:
+// it rolls for them though its text is the same. They are shown by the
+// beginnings of digests, those of secrets under the key of this host.
+func contentsChanged(service string, was, is backstay.Release) (out []api.Change) {
+	add := func(key, what, from, to string) {
+		if from == to || from == "" || to == "" { // what has come or gone is in the text
+			return
+		}
+		out = append(out, api.Change{
+			Key: "services." + service + "." + key, From: short(from), To: short(to), Tag: api.Roll, Service: service,
+			Text: fmt.Sprintf("%s: the contents of %s have changed", service, what), Traffic: "rolls " + service,
+		})
+	}
+	if len(was.Exec.Argv) > 0 && len(is.Exec.Argv) > 0 && was.Exec.Argv[0] == is.Exec.Argv[0] {
+		add("run.exec", is.Exec.Argv[0], was.Executable, is.Executable)
+	}
+	for _, file := range sortedKeys(is.EnvFiles) {
+		if before, ok := was.EnvFiles[file]; ok {
+			add("run.env_file", file, sumOf(before), sumOf(is.EnvFiles[file]))
+		}
+	}
+	for _, name := range sortedKeys(is.Secrets) {
+		add("run.env", "secret "+name, was.Secrets[name], is.Secrets[name])
+	}
+	return out
+}
+
+func sumOf(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// short is the beginning of a digest: enough to tell two apart.
+func short(digest string) string { return digest[:min(len(digest), 8)] }
