@@ -178,14 +178,17 @@ func wakeups(pid int) (sum int) {
 // pages of files, its program, which the kernel may drop and read again.
 func privateMemory(pid int) (written, pages int, err error) {
 	file := fmt.Sprintf("/proc/%d/smaps_rollup", pid)
-	for name, sum := range map[string]*int{"Private_Clean": &pages, "Private_Dirty": &written, "Private_Hugetlb": &written} {
+	var bytes [4]int
+	for i, name := range []string{"Private_Clean", "Private_Dirty", "Private_Hugetlb", "Anonymous"} {
 		kib, err := strconv.Atoi(strings.TrimSuffix(field(file, name, "", ""), " kB"))
 		if err != nil {
 			return 0, 0, fmt.Errorf("read %s of %s: %w", name, file, err)
 		}
-		*sum += kib << 10
+		bytes[i] = kib << 10
 	}
-	return written, pages, nil
+	private := bytes[0] + bytes[1] + bytes[2]
+	written = min(bytes[3], private) // dirty is also a program that was copied a moment ago
+	return written, private - written, nil
 }
 
 // Ports that are tried: below those that the kernel gives to connections, which
