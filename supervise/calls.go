@@ -35,6 +35,10 @@ func (s *Supervisor) Feed(ev keeperwire.Event) {
 	if ours(ev.ID) {
 		return
 	}
+	if ev.Kind == keeperwire.EvLogDropped {
+		s.dropped(ev)
+		return
+	}
 	s.inbox.feed(s.on(ev.ID, func(now time.Time, m *machine) { s.heard(now, m, ev) }))
 }
 
@@ -72,6 +76,10 @@ func nextStart(ev keeperwire.Event) time.Time {
 // Missed takes an event that is older than the slots that were adopted: it tells
 // people what happened while no agent was there, and changes nothing.
 func (s *Supervisor) Missed(ev keeperwire.Event) {
+	if ev.Kind == keeperwire.EvLogDropped && !ours(ev.ID) {
+		s.dropped(ev)
+		return
+	}
 	if ev.Kind != keeperwire.EvExited || ours(ev.ID) {
 		return
 	}
@@ -80,6 +88,14 @@ func (s *Supervisor) Missed(ev keeperwire.Event) {
 		At: exit.At, Kind: backstay.StateChanged, Ref: backstay.NewRef("service", serviceOf(ev.ID), ev.ID),
 		From: string(backstay.Running), To: string(backstay.Crashed), Actor: "supervise",
 		Because: "while no agent was there: " + cause(exit, 0),
+	})
+}
+
+// dropped tells people that the log of an instance has a hole.
+func (s *Supervisor) dropped(ev keeperwire.Event) {
+	s.opt.Events.Record(backstay.Event{
+		At: unixNano(ev.At), Kind: backstay.LogDropped, Ref: backstay.NewRef("service", serviceOf(ev.ID), ev.ID), Actor: "supervise",
+		Because: fmt.Sprintf("%d bytes of its log were lost so far: its disk is full or broken, or logs.on_full says drop", ev.N),
 	})
 }
 

@@ -471,6 +471,20 @@ func TestDrainOutlivesTheAgent(t *testing.T) {
 	})
 }
 
+// Bytes of a log that were lost are told, also those that were lost while no
+// agent was there.
+func TestLostBytesOfALogAreTold(t *testing.T) {
+	in(t, map[string]Service{"shop": service()}, func(w *world) {
+		w.Feed(keeperwire.Event{Kind: keeperwire.EvLogDropped, ID: "shop-aaaaaa", N: 1234})
+		w.Missed(keeperwire.Event{Kind: keeperwire.EvLogDropped, ID: "shop-bbbbbb", N: 7})
+		w.Feed(keeperwire.Event{Kind: keeperwire.EvLogDropped, ID: "backstay-proxy", N: 9})
+		settle()
+		if told := w.events.of(backstay.LogDropped); len(told) != 2 || !strings.Contains(told[0], "1234 bytes") || !strings.Contains(told[1], "7 bytes") {
+			w.t.Errorf("%q", told)
+		}
+	})
+}
+
 func TestRolesAreNotOurs(t *testing.T) {
 	in(t, map[string]Service{"shop": service()}, func(w *world) {
 		w.Resync([]keeperwire.Slot{{ID: "backstay-proxy", State: keeperwire.Running, PID: 7}})
