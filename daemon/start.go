@@ -24,6 +24,9 @@ const keeperMemory = "64MiB"
 // the agent role and all that follows. It returns only on an error.
 func Agent(_ context.Context, o Options) error {
 	o, program, err := bootKeeper(o)
+	if err == nil {
+		err = noFront(o.Dirs)
+	}
 	if err != nil {
 		return err
 	}

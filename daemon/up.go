@@ -29,14 +29,19 @@ const (
 
 // Up is the front: it starts a keeper in a session of its own, starts it again
 // as systemd would, and prints events until ctx is done. Then it drains and
-// stops everything. Killed, it costs nothing: the next Up, or an agent, goes on.
+// stops everything. Killed, or its terminal closed, it costs nothing: what runs
+// goes on, and the next Up takes it over. A second signal ends it at once, and
+// what was told to stop goes on stopping.
 func Up(ctx context.Context, o UpOptions) error {
-	if _, err := config.Load(o.File); err != nil {
+	f, err := config.Load(o.File)
+	if err != nil {
 		return err //nolint:wrapcheck // it is all mistakes of the file
 	}
-	if err := alreadyUp(ctx, o.Dirs); err != nil {
+	claimed, err := claim(ctx, &o)
+	if err != nil {
 		return err
 	}
+	defer func() { _ = claimed.Close() }()
 	if err := proc.Subreaper(); err != nil {
 		o.Log.Warn("orphans go to PID 1", "why", err.Error())
 	}
@@ -46,14 +51,17 @@ func Up(ctx context.Context, o UpOptions) error {
 	defer stop()
 	var beat lastBeat
 	go func() { _ = proc.ReapWhen(run, beat.sawExit) }()
-	ended, refused := make(chan error, 1), make(chan error, 1)
+	ended, refused := make(chan error, 1), make(chan refusedFile, 1)
 	go func() { ended <- keepKeeper(run, o.Options, &beat) }()
-	go tellEvents(ctx, o, refused)
-	var err error
+	go tellEvents(ctx, o, f, refused)
 	select {
 	case err := <-ended:
 		return err
-	case err = <-refused:
+	case r := <-refused:
+		if err = r.why; r.others { // it runs what it ran before
+			stop()
+			return errors.Join(err, <-ended)
+		}
 	case <-ctx.Done():
 	}
 	err = errors.Join(err, stopAll(run, o))
@@ -61,19 +69,10 @@ func Up(ctx context.Context, o UpOptions) error {
 	return errors.Join(err, <-ended, leave(context.WithoutCancel(ctx), o.Dirs))
 }
 
-// alreadyUp says who has the directories, if somebody has.
-func alreadyUp(ctx context.Context, d Dirs) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: filepath.Join(d.Keeper(), "sock")})
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = k.Close() }()
-	return &backstay.Problem{
-		Code: "already_running", What: fmt.Sprintf("a backstay runs here already, its keeper is pid %d", k.Welcome().PID), Where: d.Run,
-		Do: "use `backstay apply FILE` to change what it does, `backstay down` to stop what it runs, or give this one --run-dir, --state-dir and --log-dir of its own",
-	}
+// refusedFile is why a file was not put in force.
+type refusedFile struct {
+	why    error
+	others bool // another file is: what runs is not ours to stop
 }
 
 // keepKeeper starts a keeper whenever there is none, until ctx is done. The
@@ -125,17 +124,21 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// tellEvents prints what happens, over every restart of the agent. A first file
-// that could not be put in force is told to refused.
-func tellEvents(ctx context.Context, o UpOptions, refused chan<- error) {
+// tellEvents prints what happens, over every restart of the agent. A file that
+// could not be put in force is told to refused.
+func tellEvents(ctx context.Context, o UpOptions, f *config.File, refused chan<- refusedFile) {
 	c := client.New(client.Options{Socket: o.Dirs.API()})
 	for ctx.Err() == nil {
 		s, err := c.Status(ctx)
 		if err == nil && s.Config.Digest == "" && s.Config.Refused != nil {
-			refused <- s.Config.Refused
+			refused <- refusedFile{why: s.Config.Refused}
 			return
 		}
-		if err == nil {
+		if err == nil && s.Config.Digest != "" {
+			if err := takeOver(ctx, c, s, f); err != nil && ctx.Err() == nil {
+				refused <- refusedFile{why: err, others: true}
+				return
+			}
 			break
 		}
 		pause(ctx, keeperAgain)
@@ -255,6 +258,15 @@ func Dev(ctx context.Context, o UpOptions) error {
 		return fmt.Errorf("make directory: %w", err)
 	}
 	o.Dirs = DirsIn(dir)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // nobody would find it again once its terminal is gone
+		select {
+		case <-proc.Hangups():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	return Up(ctx, o)
 }
 

@@ -1,0 +1,138 @@
+package daemon
+
+import (
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/backstay/backstay/api"
+)
+
+// up starts the front as a process of its own, and returns it with what it says.
+func (n *node) up() *os.Process {
+	n.Helper()
+	out, err := os.OpenFile(n.dir+"/front.out", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	must(n, err)
+	defer out.Close()
+	d := n.opt.Dirs
+	p, err := os.StartProcess(self, []string{self, "up", "--run-dir", d.Run, "--state-dir", d.State, "--log-dir", d.Log, "--config", n.opt.File},
+		&os.ProcAttr{Files: []*os.File{nil, out, out}, Env: os.Environ()})
+	must(n, err)
+	n.Cleanup(func() { _ = p.Kill(); _, _ = p.Wait() })
+	return p
+}
+
+func (n *node) said() string {
+	text, err := os.ReadFile(n.dir + "/front.out")
+	must(n, err)
+	return string(text)
+}
+
+// ends waits for the end of p, and returns whether it was a good one.
+func (n *node) ends(p *os.Process) bool {
+	n.Helper()
+	end := make(chan *os.ProcessState, 1)
+	go func() {
+		s, err := p.Wait()
+		if err == nil {
+			end <- s
+		}
+	}()
+	select {
+	case s := <-end:
+		return s.Success()
+	case <-time.After(hang):
+		n.Fatalf("it does not end\n%s", n.story())
+		return false
+	}
+}
+
+// A front that is killed costs nothing. The next one takes over what runs, with
+// its own file, and ends it; a third one beside it is refused.
+func TestNextFrontTakesOver(t *testing.T) {
+	n := newNode(t)
+	n.write(versionFile)
+	first := n.up()
+	id := n.whole("shop", 1).Instances[0].ID
+	must(t, first.Kill())
+	n.ends(first)
+	if got := n.whole("shop", 1).Instances[0].ID; got != id {
+		t.Fatalf("after the front's death: %s, had %s", got, id)
+	}
+	n.write(strings.ReplaceAll(versionFile, "version: v1", "version: v2"))
+	second := n.up()
+	n.until("the second front's file", func(s api.Status) bool { return s.Services[0].Version == "v2" })
+	if !strings.Contains(n.said(), "taking it over") {
+		t.Errorf("it does not say that it takes over:\n%s", n.said())
+	}
+	third := n.up()
+	if n.ends(third) || !strings.Contains(n.said(), "another up looks after it") {
+		t.Errorf("a third front was not refused:\n%s", n.said())
+	}
+	n.whole("shop", 1)
+	must(t, second.Signal(os.Interrupt))
+	if !n.ends(second) {
+		t.Errorf("the second front ended badly:\n%s", n.said())
+	}
+	if k := runningKeeper(t.Context(), n.opt.Dirs); k != nil {
+		_ = k.Close()
+		t.Error("the keeper is still there")
+	}
+}
+
+// A front whose end was cut short left everything stopped, and perhaps no agent:
+// the next one starts it all again.
+func TestNextFrontEndsDown(t *testing.T) {
+	n := newNode(t)
+	n.write(versionFile)
+	first := n.up()
+	n.whole("shop", 1)
+	must(t, n.client.Down(t.Context(), func(api.Progress) error { return nil }))
+	must(t, first.Kill())
+	n.ends(first)
+	k := runningKeeper(t.Context(), n.opt.Dirs)
+	must(t, endOne(t.Context(), k, agentID))
+	must(t, k.Close())
+	n.up()
+	n.whole("shop", 1)
+}
+
+// What a unit has started is not a front's to take over, and a file that cannot
+// be applied leaves what it found as it was.
+func TestFrontTakesNothingThatIsNotItsOwn(t *testing.T) {
+	n := start(t, versionFile)
+	n.whole("shop", 1)
+	if n.ends(n.up()) || !strings.Contains(n.said(), "already_running") && !strings.Contains(n.said(), "runs here already") {
+		t.Errorf("a front took over what it did not start:\n%s", n.said())
+	}
+	must(t, os.WriteFile(frontLock(n.opt.Dirs), nil, 0o600)) // as if it were a front's
+	taken := occupy(t, freePort(t))
+	n.write(versionFile + "frontends: { web: { bind: [\"" + taken.Addr().String() + "\"], routes: [{ to: shop }] } }\n")
+	if n.ends(n.up()) || !strings.Contains(n.said(), "goes on as it was") {
+		t.Errorf("a front whose file is refused:\n%s", n.said())
+	}
+	if s := n.status(); s.Down != nil || len(n.whole("shop", 1).Instances) != 1 {
+		t.Errorf("what ran was touched: %+v", s)
+	}
+}
+
+// A front without anybody to read it goes on.
+func TestFrontWithoutReaderGoesOn(t *testing.T) {
+	n := newNode(t)
+	n.write(versionFile)
+	r, w, err := os.Pipe()
+	must(t, err)
+	d := n.opt.Dirs
+	p, err := os.StartProcess(self, []string{self, "up", "--run-dir", d.Run, "--state-dir", d.State, "--log-dir", d.Log, "--config", n.opt.File},
+		&os.ProcAttr{Files: []*os.File{nil, w, w}, Env: os.Environ()})
+	must(t, err)
+	must(t, w.Close())
+	_, err = io.ReadAtLeast(r, make([]byte, 1), 1)
+	must(t, err)
+	must(t, r.Close())
+	n.whole("shop", 1)
+	must(t, p.Signal(os.Interrupt))
+	n.ends(p)
+}

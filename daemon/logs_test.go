@@ -1,0 +1,120 @@
+package daemon
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/backstay/backstay/api"
+)
+
+// A log where only root may make files is made for the proxy, and made again
+// when it is moved away.
+func TestAccessLogInADirectoryOfRoot(t *testing.T) {
+	needRoot(t)
+	port := freePort(t)
+	n := newNode(t)
+	logs := n.dir + "/var-log"
+	must(t, os.Mkdir(logs, 0o755))
+	path := logs + "/web.log"
+	text := strings.Replace(shopFile(port, ""), "routes: [{ to: shop }] }", "routes: [{ to: shop }], access_log: { path: DIR/var-log/web.log } }", 1)
+	n.write(text)
+	must(t, launchKeeper(t.Context(), n.opt))
+	n.whole("shop", 2)
+	n.logs(port, path)
+	must(t, os.Rename(path, path+".1"))
+	n.logs(port, path)
+	if s := n.status(); len(s.Problems) > 0 && !strings.Contains(fmt.Sprint(s.Problems), "lost since the proxy started") {
+		t.Errorf("problems: %+v", s.Problems)
+	}
+	info, err := os.Stat(path)
+	must(t, err)
+	if info.Mode().Perm() != logMode {
+		t.Errorf("mode %v, want %v", info.Mode(), fs.FileMode(logMode))
+	}
+	// A proxy that starts anew writes on.
+	n.kill("proxy")
+	n.logs(port, path)
+}
+
+// logs asks until its request is in the log.
+func (n *node) logs(port int, path string) {
+	n.Helper()
+	for until := time.Now().Add(hang); ; time.Sleep(50 * time.Millisecond) {
+		word := fmt.Sprintf("/at-%d", time.Now().UnixNano())
+		_, _ = get(fmt.Sprintf("http://127.0.0.1:%d%s", port, word))
+		time.Sleep(10 * time.Millisecond)
+		if text, err := os.ReadFile(path); err == nil && strings.Contains(string(text), word) {
+			return
+		}
+		if time.Now().After(until) {
+			n.Fatalf("no request is in %s\n%+v\n%s", path, n.status().Problems, n.story())
+		}
+	}
+}
+
+// What is no plain file, or leads elsewhere, is left as it is.
+func TestAccessLogTakesNoForeignFile(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	user := account{firstDynamic, firstDynamic, true}
+	secret := dir + "/secret"
+	must(t, os.WriteFile(secret, []byte("x"), 0o600))
+	logs := dir + "/logs"
+	must(t, os.Mkdir(logs, 0o755))
+	must(t, os.Symlink(secret, logs+"/link.log"))
+	for _, path := range []string{logs + "/link.log", "/dev/null"} {
+		before, err := os.Stat(path)
+		must(t, err)
+		must(t, openLog(path, user))
+		after, err := os.Stat(path)
+		must(t, err)
+		if fmt.Sprintf("%+v", before.Sys()) != fmt.Sprintf("%+v", after.Sys()) {
+			t.Errorf("%s was touched: %+v, was %+v", path, after.Sys(), before.Sys())
+		}
+	}
+	if err := openLog(dir+"/nowhere/x.log", user); err == nil {
+		t.Error("a directory that is not there is no error")
+	}
+	must(t, openLog(logs+"/new.log", account{})) // as nobody else: the proxy makes it
+	if _, err := os.Stat(logs + "/new.log"); err == nil {
+		t.Error("a file was made for nobody")
+	}
+}
+
+// The page of the agent has the proxy's metrics, each name once, and is served
+// without a proxy too.
+func TestMetricsOfAgentAndProxyAreOnePage(t *testing.T) {
+	port, scrape := freePort(t), freePort(t)
+	n := newNode(t)
+	n.opt.Metrics = fmt.Sprintf("127.0.0.1:%d", scrape)
+	n.write(shopFile(port, ""))
+	must(t, launchKeeper(t.Context(), n.opt))
+	n.whole("shop", 2)
+	n.until("everybody told", func(s api.Status) bool { return told(s) == 2 })
+	page, err := get("http://" + n.opt.Metrics + "/metrics")
+	must(t, err)
+	for _, want := range []string{"backstay_proxy_answers 1", "backstay_l7_generation ", "backstay_registry_"} {
+		if !strings.Contains(page, "\n"+want) {
+			t.Errorf("the page lacks %s:\n%.2000s", want, page)
+		}
+	}
+	seen := map[string]bool{}
+	for line := range strings.Lines(page) {
+		if strings.HasPrefix(line, "# TYPE") {
+			if seen[line] {
+				t.Errorf("twice: %s", line)
+			}
+			seen[line] = true
+		}
+	}
+	without, _, _ := strings.Cut(shopFile(port, ""), "frontends:")
+	must(t, n.apply(without))
+	page, err = get("http://" + n.opt.Metrics + "/metrics")
+	if err != nil || !strings.Contains(page, "backstay_proxy_answers 0") || !strings.Contains(page, "\nbackstay_registry_") {
+		t.Errorf("without a proxy: %v\n%.2000s", err, page)
+	}
+}

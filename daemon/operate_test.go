@@ -1,0 +1,130 @@
+package daemon
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/api"
+)
+
+const versionFile = `schema: 1
+services:
+  shop:
+    version: v1
+    run: { exec: [SELF, serve, "127.0.0.1:${port.http}", "${version}"], user: USER }
+    ports: { http: auto }
+    probes: { readiness: { http: /, period: 200ms, timeout: 200ms } }
+    deploy: { min_ready: 100ms }
+`
+
+// A version that stands over the file ends when the file's is asked for, be it
+// running already or not.
+func TestVersionOverrideEnds(t *testing.T) {
+	n := start(t, versionFile)
+	n.whole("shop", 1)
+	deploy := func(version string) {
+		t.Helper()
+		_, err := n.client.Deploy(t.Context(), "shop", api.DeployAsk{Version: version})
+		must(t, err)
+		n.until(version, func(s api.Status) bool { return s.Services[0].Version == version })
+		n.whole("shop", 1)
+	}
+	deploy("v2")
+	if o := n.status().Overrides; len(o) != 1 || o[0].What != "version" || o[0].Value != "v2" {
+		t.Fatalf("overrides: %+v", o)
+	}
+	since := n.status().Overrides[0].Since
+	n.kill("agent")
+	if o := n.status().Overrides; len(o) != 1 || !o[0].Since.Equal(since) {
+		t.Fatalf("overrides after the agent's death: %+v, since %v", o, since)
+	}
+	_, err := n.client.Deploy(t.Context(), "shop", api.DeployAsk{Version: "v2"})
+	if codeOf(err) != "nothing_to_deploy" || len(n.status().Overrides) != 1 {
+		t.Fatalf("the same again: %v, %+v", err, n.status().Overrides)
+	}
+	deploy("v1")
+	if o := n.status().Overrides; len(o) != 0 {
+		t.Fatalf("overrides: %+v", o)
+	}
+	// The file takes over what an override had said.
+	deploy("v3")
+	must(t, n.apply(strings.ReplaceAll(versionFile, "version: v1", "version: v3")))
+	if o := n.status().Overrides; len(o) != 0 {
+		t.Fatalf("overrides, where the file says the same: %+v", o)
+	}
+	// A release that was gone back to by itself runs while the override stands.
+	_, err = n.client.Deploy(t.Context(), "shop", api.DeployAsk{Version: "v4"})
+	must(t, err)
+	_, err = n.client.OnDeploy(t.Context(), "abort", "shop")
+	must(t, err)
+	n.until("v3 again", func(s api.Status) bool { return s.Services[0].Version == "v3" && s.Services[0].Deploy.State.Ended() })
+	d, err := n.client.Deploy(t.Context(), "shop", api.DeployAsk{Version: "v3"})
+	if err != nil || !strings.HasPrefix(d.To, "shop@") {
+		t.Fatalf("ending it: %+v, %v", d, err)
+	}
+	if o := n.status().Overrides; len(o) != 0 {
+		t.Fatalf("overrides: %+v", o)
+	}
+}
+
+// Drain answers when the proxy knows, status shows it as an override, and
+// undrain ends it.
+func TestDrainIsAcknowledgedAndShown(t *testing.T) {
+	port := freePort(t)
+	n := start(t, shopFile(port, ""))
+	id := n.whole("shop", 2).Instances[0].ID
+	ref := backstay.NewRef("instance", id)
+	for range 3 {
+		_, err := n.client.Do(t.Context(), "drain", ref)
+		must(t, err)
+		if s := n.snapshot(); !strings.Contains(s, `"drain": true`) {
+			t.Fatalf("the proxy has not heard of it:\n%s", s)
+		}
+		o := n.status().Overrides
+		if len(o) != 1 || o[0].Ref != ref || o[0].What != "drained" || o[0].Ending != "backstay undrain "+id {
+			t.Fatalf("overrides: %+v", o)
+		}
+		_, err = n.client.Do(t.Context(), "undrain", ref)
+		must(t, err)
+		if s := n.snapshot(); strings.Contains(s, `"drain": true`) || len(n.status().Overrides) != 0 {
+			t.Fatalf("it goes on: %+v\n%s", n.status().Overrides, s)
+		}
+	}
+	_, err := n.client.Do(t.Context(), "drain", "instance/shop-000000")
+	if codeOf(err) != "not_found" {
+		t.Errorf("drain of nothing: %v", err)
+	}
+	for _, verb := range []string{"start", "restart"} {
+		if _, err := n.client.Do(t.Context(), verb, "instance/shop-000000"); codeOf(err) != "not_found" {
+			t.Errorf("%s of nothing: %v", verb, err)
+		}
+	}
+}
+
+// A file that is refused does not end down, one that is taken does, and down is
+// known to the agent that comes next.
+func TestDownEndsWithTheNextFile(t *testing.T) {
+	port := freePort(t)
+	n := start(t, shopFile(port, ""))
+	n.whole("shop", 2)
+	must(t, n.client.Down(t.Context(), func(api.Progress) error { return nil }))
+	n.kill("agent")
+	if s := n.status(); s.Down == nil || !s.Down.Done {
+		t.Fatalf("down: %+v", s.Down)
+	}
+	taken := occupy(t, freePort(t))
+	more := fmt.Sprintf("  more: { bind: [%q], routes: [{ to: shop }] }\n", taken.Addr().String())
+	if err := n.apply(shopFile(port, more)); codeOf(err) != "bind_failed" {
+		t.Fatalf("apply: %v", err)
+	}
+	if s := n.status(); s.Down == nil || len(s.Services[0].Instances) != 0 {
+		t.Fatalf("a refused file has ended down: %+v", s)
+	}
+	must(t, n.apply(shopFile(port, "")))
+	n.whole("shop", 2)
+	if s := n.status(); s.Down != nil {
+		t.Fatalf("down: %+v", s.Down)
+	}
+}
