@@ -41,8 +41,9 @@ type ConfigStatus struct {
 	By        string    `json:"by,omitempty"`     // who applied it
 	Source    string    `json:"source,omitempty"` // file, or last_good: the file at boot was broken
 	LastGood  string    `json:"last_good"`        // digest that a boot with a broken file would use
-	// Refused is why the newest text offered is not in force: the file on disk at
-	// boot or SIGHUP, or an apply. Empty once a file has been taken.
+	// Refused is why the file of this host is not in force: it was broken at boot
+	// or at SIGHUP. An apply that is refused is told to who asked, and is no state.
+	// Empty once a file has been taken.
 	Refused   *Refusal  `json:"refused,omitempty"`
 	RefusedAt time.Time `json:"refused_at,omitzero"`
 }

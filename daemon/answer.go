@@ -56,12 +56,8 @@ func (a *agent) Validate(_ context.Context, name string, text []byte) error {
 // Apply implements [api.Configs].
 func (a *agent) Apply(ctx context.Context, ask api.ConfigAsk) (api.Applied, error) {
 	applied, err := a.take(ctx, ask)
-	switch {
-	case err == nil || isCode(err, "changed_meanwhile"): // nothing is wrong with the text
-	case a.now.Load() == nil: // status goes on saying what is wrong with the file
+	if err != nil { // who asked is told; status is about the file of this host
 		a.bus.Record(backstay.Event{Kind: backstay.ConfigRefused, Ref: "config/file", Because: problemsOf(ask.Name, err).What, Actor: ask.By.Name})
-	default:
-		a.refuse(ask.Name, err, ask.By.Name)
 	}
 	return applied, err
 }
