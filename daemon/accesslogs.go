@@ -21,7 +21,10 @@ const logMode = 0o640
 // status, when it has something to write.
 func (a *agent) openLogs(ctx context.Context, f *config.File, user account) {
 	for _, path := range logsOf(f) {
-		if err := openLog(path, user); err != nil && a.logNews(path, err) {
+		err := openLog(path, user)
+		if err == nil {
+			delete(a.logTold, path)
+		} else if a.logNews(path, err) {
 			a.log.WarnContext(ctx, "access log not made", "path", path, "why", err.Error())
 		}
 	}

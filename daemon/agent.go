@@ -99,7 +99,7 @@ func newAgent(o Options) (*agent, error) {
 	if a.secrets, err = openSecrets(o.Dirs.State); err != nil {
 		return nil, err
 	}
-	a.maker = newMaker(a.secrets)
+	a.maker = newMaker(a.secrets, a.users)
 	a.configs = configs{dir: filepath.Join(o.Dirs.State, "configs"), force: filepath.Join(o.Dirs.Run, "config.json")}
 	a.link = newLink(o.Dirs.Keeper(), a.log)
 	a.link.launch = func(ctx context.Context) error { return launchKeeper(ctx, o) }

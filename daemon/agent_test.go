@@ -221,4 +221,3 @@ func TestLastGoodIsSaidLoudly(t *testing.T) {
 		t.Errorf("generation %d after %d: it must grow", s.Generation, gen)
 	}
 }
-

@@ -64,7 +64,10 @@ func TestPeopleAskAtOnce(t *testing.T) {
 		func() error { _, err := n.client.Do(t.Context(), "drain", "service/shop"); return err },
 		func() error { _, err := n.client.Do(t.Context(), "undrain", "service/shop"); return err },
 		func() error { _, err := n.client.Do(t.Context(), "restart", "service/shop"); return err },
-		func() error { _, err := n.client.Deploy(t.Context(), "shop", api.DeployAsk{Version: "v2", Supersede: true}); return err },
+		func() error {
+			_, err := n.client.Deploy(t.Context(), "shop", api.DeployAsk{Version: "v2", Supersede: true})
+			return err
+		},
 		func() error { _, err := n.client.OnDeploy(t.Context(), "abort", "shop"); return err },
 		func() error { return n.apply(shopFile(port, "")) },
 		func() error { _, err := n.client.Status(t.Context()); return err },
@@ -148,4 +151,3 @@ func (n *node) agent() *os.Process {
 	n.Cleanup(func() { _ = p.Release() })
 	return p
 }
-

@@ -25,9 +25,12 @@ func DefaultDirs() Dirs {
 		home = os.TempDir()
 	}
 	state := env("XDG_STATE_HOME", filepath.Join(home, ".local", "state"))
-	run := env("XDG_RUNTIME_DIR", filepath.Join(os.TempDir(), fmt.Sprintf("backstay-%d", os.Geteuid())))
+	run := filepath.Join(os.TempDir(), fmt.Sprintf("backstay-%d", os.Geteuid()))
+	if xdg := os.Getenv("XDG_RUNTIME_DIR"); xdg != "" {
+		run = filepath.Join(xdg, "backstay")
+	}
 	return Dirs{
-		Run: filepath.Join(run, "backstay"), State: filepath.Join(state, "backstay"),
+		Run: run, State: filepath.Join(state, "backstay"),
 		Log: filepath.Join(state, "backstay", "log"),
 	}
 }
@@ -60,6 +63,11 @@ func (d Dirs) make() error {
 		if err := os.MkdirAll(dir.path, dir.mode); err != nil {
 			return fmt.Errorf("make directory: %w", err)
 		}
+	}
+	// Whoever else owns it could put sockets of his own there: below /tmp a name
+	// is free to anyone. Only the owner, or root, may set a mode.
+	if err := os.Chmod(d.Run, 0o755); err != nil {
+		return fmt.Errorf("take directory %s: it is another user's: %w", d.Run, err)
 	}
 	return nil
 }

@@ -111,7 +111,10 @@ func (l *link) connect(ctx context.Context) (*keeperclient.Client, error) {
 // attend serves one keeper until it is gone.
 func (l *link) attend(ctx context.Context, k *keeperclient.Client, ready func()) error {
 	ctx, cancel := context.WithCancel(ctx)
+	var beating sync.WaitGroup
+	defer beating.Wait()
 	defer cancel()
+	beating.Go(func() { beatOn(ctx, l.log, k, &l.beat) }) // beside all else: any question may be the one it hangs at
 	events, err := k.Events(ctx, 0)
 	if err != nil {
 		return fmt.Errorf("hear events: %w", err)
@@ -129,8 +132,6 @@ func (l *link) attend(ctx context.Context, k *keeperclient.Client, ready func())
 	}
 	l.set(k)
 	ready()
-	beat := time.NewTicker(beatEvery)
-	defer beat.Stop()
 	for {
 		select {
 		case ev, ok := <-events:
@@ -138,8 +139,6 @@ func (l *link) attend(ctx context.Context, k *keeperclient.Client, ready func())
 				return errors.Join(k.Err(), errors.New("events ended"))
 			}
 			l.take(ctx, k, ev, asked)
-		case <-beat.C:
-			go killSilent(ctx, l.log, k, &l.beat)
 		case <-k.Done():
 			return k.Err() //nolint:wrapcheck // it tells its story
 		case <-ctx.Done():
@@ -172,6 +171,22 @@ func (b *lastBeat) answered(asked time.Time) { b.at.Store(asked.UnixNano()) }
 // sawExit reports whether a keeper has seen what was there at the time seen: a
 // zombie may be taken away only then, for with it goes its exit status.
 func (b *lastBeat) sawExit(seen time.Time) bool { return b.at.Load() > seen.UnixNano() }
+
+// beatOn asks k again and again whether it lives, until it or ctx is done.
+func beatOn(ctx context.Context, log *slog.Logger, k *keeperclient.Client, last *lastBeat) {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			killSilent(ctx, log, k, last)
+		case <-k.Done():
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // killSilent kills a keeper that does not answer for too long: it holds every
 // line of log, and the next one adopts in a moment.

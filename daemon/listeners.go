@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/host/sock"
@@ -48,7 +49,7 @@ func (l *link) bind(ctx context.Context, addresses []string) (bound []string, er
 			err = l.hold(ctx, heldName(a), f)
 		}
 		if err != nil {
-			return nil, errors.Join(l.bindProblem(a, err), l.unbind(context.WithoutCancel(ctx), bound))
+			return nil, errors.Join(l.bindProblem(a, err), l.unbind(ctx, bound))
 		}
 	}
 	return bound, nil
@@ -78,7 +79,15 @@ func overlap(a, b string) bool {
 	return errX == nil && errY == nil && a != b && x.Unix == "" && y.Unix == "" && x.Port == y.Port
 }
 
+// unbindWithin is how long a keeper is waited for that is to let go of an
+// address. One that comes back with it later is told then; see [agent.tidy].
+const unbindWithin = time.Second
+
+// unbind has nobody hold what was bound for nothing, whether or not anybody
+// waits for that.
 func (l *link) unbind(ctx context.Context, addresses []string) (err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unbindWithin)
+	defer cancel()
 	for _, a := range addresses {
 		err = errors.Join(err, l.letGo(ctx, a))
 	}

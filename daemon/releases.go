@@ -12,12 +12,14 @@ import (
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/host/proc"
 )
 
 // maker turns definitions into releases: it adds what cannot be read from the
 // file, the digests of all that a release is made of.
 type maker struct {
 	secrets *secrets // those in force
+	users   *proc.Users
 
 	mu   sync.Mutex // guards sums
 	sums map[string]summed
@@ -29,7 +31,9 @@ type summed struct {
 	sum  string
 }
 
-func newMaker(s *secrets) *maker { return &maker{secrets: s, sums: map[string]summed{}} }
+func newMaker(s *secrets, u *proc.Users) *maker {
+	return &maker{secrets: s, users: u, sums: map[string]summed{}}
+}
 
 // release returns what f defines for service, at version if that is not empty,
 // with the contents that secrets has.
@@ -117,9 +121,34 @@ func (m *maker) Startable(rel backstay.Release) error {
 	if sum != rel.Executable {
 		return fmt.Errorf("%s was overwritten since %s was made; put each version at its own path, as in /srv/app/${version}/bin", rel.Exec.Argv[0], rel.ID())
 	}
+	if err := m.accounts(rel); err != nil {
+		return err
+	}
 	for name := range rel.Secrets {
 		if _, err := m.secrets.content(name); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// accounts checks that the host still has whom rel runs as, where that can be
+// somebody else.
+func (m *maker) accounts(rel backstay.Release) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	if rel.Exec.User != "" {
+		if _, err := m.users.User(rel.Exec.User); err != nil {
+			return fmt.Errorf("find user: %w", err)
+		}
+	}
+	for _, group := range append([]string{rel.Exec.Group}, rel.Exec.Groups...) {
+		if group == "" {
+			continue
+		}
+		if _, err := m.users.Group(group); err != nil {
+			return fmt.Errorf("find group: %w", err)
 		}
 	}
 	return nil

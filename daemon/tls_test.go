@@ -103,4 +103,3 @@ func TestCertificatesAreReadOneByOne(t *testing.T) {
 		t.Error("a certificate that is not there is no error")
 	}
 }
-

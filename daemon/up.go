@@ -82,7 +82,7 @@ func keepKeeper(ctx context.Context, o Options, last *lastBeat) error {
 		k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: filepath.Join(o.Dirs.Keeper(), "sock"), Log: o.Log, KillSilent: true})
 		if err == nil {
 			first = false
-			attend(ctx, o, k, last)
+			beatOn(ctx, o.Log, k, last)
 			_ = k.Close()
 			continue
 		}
@@ -95,23 +95,6 @@ func keepKeeper(ctx context.Context, o Options, last *lastBeat) error {
 		}
 	}
 	return nil
-}
-
-// attend returns when k is gone, and sees to it that a keeper that hangs is: the
-// agent does so too, but may hang as well.
-func attend(ctx context.Context, o Options, k *keeperclient.Client, last *lastBeat) {
-	beat := time.NewTicker(beatEvery)
-	defer beat.Stop()
-	for {
-		select {
-		case <-beat.C:
-			go killSilent(ctx, o.Log, k, last)
-		case <-k.Done():
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // pause waits for d or for ctx.
