@@ -79,12 +79,12 @@ func told(s api.Status) (n int) {
 const twoFile = `schema: 1
 services:
   shop:
-    run: { exec: [DIR/prog, serve, "127.0.0.1:${port.http}", one], user: USER, env: { WORD: "${secret.word}" } }
+    run: { exec: [DIR/prog, serve, "127.0.0.1:${port.http}", one], user: "USER", env: { WORD: "${secret.word}" } }
     ports: { http: auto }
     probes: { readiness: { http: /, period: 200ms, timeout: 200ms } }
     deploy: { min_ready: 100ms, on_failure: pause }
   other:
-    run: { exec: [SELF, serve, "127.0.0.1:${port.http}", two], user: USER }
+    run: { exec: [SELF, serve, "127.0.0.1:${port.http}", two], user: "USER" }
     ports: { http: auto }
 secrets:
   word: { file: DIR/word }

@@ -14,7 +14,7 @@ func shopFile(port int, more string) string {
 	return fmt.Sprintf(`schema: 1
 services:
   shop:
-    run: { exec: [SELF, serve, "127.0.0.1:${port.http}", one], user: USER }
+    run: { exec: [SELF, serve, "127.0.0.1:${port.http}", one], user: "USER" }
     ports: { http: auto }
     replicas: 2
     probes: { readiness: { http: /, period: 200ms, timeout: 200ms } }

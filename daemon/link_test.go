@@ -136,7 +136,7 @@ func TestFullDiskChangesNothing(t *testing.T) {
 	n.whole("shop", 2)
 	before := n.status()
 	more := shopFile(port, fmt.Sprintf("  more: { bind: [\"127.0.0.1:%d\"], routes: [{ to: shop }] }\n", other))
-	more = strings.Replace(more, "services:\n", "services:\n  extra: { run: { exec: [SELF, serve, \"127.0.0.1:${port.http}\", two], user: USER }, ports: { http: auto } }\n", 1)
+	more = strings.Replace(more, "services:\n", "services:\n  extra: { run: { exec: [SELF, serve, \"127.0.0.1:${port.http}\", two], user: \"USER\" }, ports: { http: auto } }\n", 1)
 	for _, dir := range []string{"configs", "releases", "deploys"} {
 		path := filepath.Join(n.opt.Dirs.State, dir)
 		must(t, os.Rename(path, path+".away"))

@@ -13,7 +13,7 @@ const versionFile = `schema: 1
 services:
   shop:
     version: v1
-    run: { exec: [SELF, serve, "127.0.0.1:${port.http}", "${version}"], user: USER }
+    run: { exec: [SELF, serve, "127.0.0.1:${port.http}", "${version}"], user: "USER" }
     ports: { http: auto }
     probes: { readiness: { http: /, period: 200ms, timeout: 200ms } }
     deploy: { min_ready: 100ms }

@@ -131,7 +131,7 @@ func TestPlanOfOthersRunsNothing(t *testing.T) {
 	a, err := newAgent(o)
 	must(t, err)
 	defer a.bus.Close()
-	text := "schema: 1\nservices: { shop: { run: { exec: [/bin/true], user: USER, env: { X: \"${secret.x}\" } }, ports: { http: auto } } }\nsecrets: { x: { command: [/usr/bin/touch, DIR/ran] } }\n"
+	text := "schema: 1\nservices: { shop: { run: { exec: [/bin/true], user: \"USER\", env: { X: \"${secret.x}\" } }, ports: { http: auto } } }\nsecrets: { x: { command: [/usr/bin/touch, DIR/ran] } }\n"
 	text = (&node{T: t, dir: dir}).fill(text)
 	ask := api.ConfigAsk{Name: "x.yaml", Text: []byte(text), By: api.Actor{UID: 4711, PID: 1}}
 	p, err := a.Plan(t.Context(), ask)
