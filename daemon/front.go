@@ -99,7 +99,8 @@ func alreadyRunning(d Dirs, who string) error {
 // takeOver puts f in force where s says that it is not: an earlier front has
 // left another file, or has begun to stop everything.
 func takeOver(ctx context.Context, c *client.Client, s api.Status, f *config.File) error {
-	if s.Down == nil && (s.Config.Digest == f.Digest() || s.Config.Refused != nil) {
+	ours := s.Config.Digest == f.Digest() || s.Config.Source == "last_good" && s.Config.RefusedAt.After(started) // this host would not take it just now
+	if s.Down == nil && ours {
 		return nil
 	}
 	if _, err := c.Apply(ctx, f.Name(), f.Text(), ""); err != nil {

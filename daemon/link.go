@@ -74,7 +74,7 @@ func (l *link) run(ctx context.Context, ready func()) error {
 			return err
 		}
 		if err := l.attend(ctx, k, ready); err != nil && ctx.Err() == nil {
-			l.log.Warn("keeper lost", "pid", k.Welcome().PID, "why", err.Error())
+			l.log.WarnContext(ctx, "keeper lost", "pid", k.Welcome().PID, "why", err.Error())
 		}
 		l.set(nil)
 		_ = k.Close()
@@ -94,9 +94,9 @@ func (l *link) connect(ctx context.Context) (*keeperclient.Client, error) {
 			return k, nil
 		}
 		if time.Since(since) > alone {
-			l.log.Warn("no keeper, starting one", "why", err.Error())
+			l.log.WarnContext(ctx, "no keeper, starting one", "why", err.Error())
 			if err := l.launch(ctx); err != nil {
-				l.log.Error("keeper not started", "why", err.Error())
+				l.log.ErrorContext(ctx, "keeper not started", "why", err.Error())
 			}
 			since = time.Now()
 		}
@@ -206,9 +206,9 @@ func killSilent(ctx context.Context, log *slog.Logger, k *keeperclient.Client, l
 		return
 	default:
 	}
-	log.Error("keeper does not answer, killing it", "pid", k.Welcome().PID)
+	log.ErrorContext(ctx, "keeper does not answer, killing it", "pid", k.Welcome().PID)
 	if err := k.KillKeeper(); err != nil {
-		log.Error("keeper not killed", "why", err.Error())
+		log.ErrorContext(ctx, "keeper not killed", "why", err.Error())
 	}
 }
 

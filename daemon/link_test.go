@@ -39,7 +39,7 @@ func newLine(t *testing.T) *lineToKeeper {
 	l := &lineToKeeper{t: t, link: newLink(dir+"/k", slog.New(slog.DiscardHandler))}
 	l.launch = func(ctx context.Context) error { return keeperclient.Launch(ctx, path, dir+"/k", os.Environ()) }
 	l.salvage = func(context.Context, *keeperclient.Client, []keeperwire.Slot) map[string]*os.File { return nil }
-	l.link.met = func(context.Context, *keeperclient.Client, []keeperwire.Slot) error {
+	l.met = func(context.Context, *keeperclient.Client, []keeperwire.Slot) error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.mets++

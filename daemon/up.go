@@ -43,7 +43,7 @@ func Up(ctx context.Context, o UpOptions) error {
 	}
 	defer func() { _ = claimed.Close() }()
 	if err := proc.Subreaper(); err != nil {
-		o.Log.Warn("orphans go to PID 1", "why", err.Error())
+		o.Log.WarnContext(ctx, "orphans go to PID 1", "why", err.Error())
 	}
 	ctx, untold := proc.UntilTold(ctx)
 	defer untold()

@@ -163,8 +163,20 @@ func (e *evening) strike(blow func() error) error {
 	if err != nil {
 		return err
 	}
+	e.quiet(t)
 	e.open, e.killed = t.Open, time.Now()
 	return blow()
+}
+
+// quiet takes what the load saw while nothing was done: what fails then is
+// nobody's but ours, and is not forgotten between two acts.
+func (e *evening) quiet(t Tally) {
+	e.act.Sent += t.Sent
+	if t.Failed == 0 {
+		return
+	}
+	e.act.Failed += t.Failed
+	e.act.Broken = append(e.act.Broken, fmt.Sprintf("%d requests failed before anything was done; the first: %s", t.Failed, t.Failures[0].What))
 }
 
 func (e *evening) instances() []api.Instance { return e.before.Services[0].Instances }

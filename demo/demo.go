@@ -115,11 +115,12 @@ func kernel() string {
 
 // play carries one act out, waits until all is whole again, and judges it.
 func (d *director) play(ctx context.Context, a act) error {
-	if _, err := d.load.take(); err != nil {
+	between, err := d.load.take()
+	if err != nil {
 		return err
 	}
 	e := &evening{director: d, act: Act{Number: len(d.acts), Title: a.title}}
-	var err error
+	e.quiet(between)
 	if e.before, err = d.client.Status(ctx); err != nil {
 		return fmt.Errorf("act %q: %w", a.title, err)
 	}

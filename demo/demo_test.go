@@ -1,0 +1,260 @@
+package demo
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/api"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// shop answers as f says; it is gone with the test.
+func shop(t *testing.T, f http.HandlerFunc) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	s := &http.Server{Handler: f, ReadHeaderTimeout: time.Second}
+	ended := make(chan struct{})
+	go func() { _ = s.Serve(l); close(ended) }()
+	t.Cleanup(func() { _ = s.Close(); <-ended })
+	return l.Addr().String()
+}
+
+// good is what a shop says.
+func good(w http.ResponseWriter, r *http.Request) {
+	fmt.Fprintf(w, `{"version":"v1","digest":%q}`, digest(r.FormValue("n")))
+}
+
+// Every way not to answer rightly is a failure, each is told, and none is tried
+// again.
+func TestMeterTakesNothingWrongForGood(t *testing.T) {
+	for what, f := range map[string]http.HandlerFunc{
+		"answered 503": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"wrong answer": func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `{"version":"v1","digest":%q}`, digest("another"))
+		},
+		"read answer": func(w http.ResponseWriter, _ *http.Request) {
+			c, _, _ := http.NewResponseController(w).Hijack()
+			_ = c.Close()
+		},
+		"read body": func(w http.ResponseWriter, r *http.Request) {
+			c, _, _ := http.NewResponseController(w).Hijack()
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+			_ = c.Close()
+		},
+	} {
+		asked := 0
+		m := newMeter()
+		c := m.dial(t.Context(), shop(t, func(w http.ResponseWriter, r *http.Request) { asked++; f(w, r) }))
+		if m.ask(c, true) {
+			t.Errorf("%s: the connection is said to be good", what)
+		}
+		m.close(c)
+		got := m.take()
+		if got.Failed != 1 || got.Sent != 1 || len(got.Releases) != 0 || !strings.Contains(got.Failures[0].What, what) || got.Failures[0].Opened == 0 {
+			t.Errorf("%s: %+v", what, got)
+		}
+		if asked != 1 {
+			t.Errorf("%s: asked %d times", what, asked)
+		}
+		if next := m.take(); next.Failed != 0 || next.Sent != 0 || next.Open != 0 {
+			t.Errorf("%s: the next tally begins with %+v", what, next)
+		}
+	}
+}
+
+func TestMeterCountsGoodAnswersByVersion(t *testing.T) {
+	m := newMeter()
+	c := m.dial(t.Context(), shop(t, good))
+	for range 3 {
+		if !m.ask(c, true) {
+			t.Fatal("a good answer has ended the connection")
+		}
+	}
+	if m.ask(c, false) {
+		t.Error("a connection that was to be closed is said to be kept")
+	}
+	if open := m.take(); open.Open != 1 || open.Sent != 4 || open.Failed != 0 || open.Releases["v1"] != 4 || open.P50 > open.Slowest {
+		t.Errorf("tally: %+v", open)
+	}
+	m.close(c)
+}
+
+func TestMeterTellsWhoWasRefused(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	must(t, l.Close())
+	m := newMeter()
+	if c := m.dial(t.Context(), l.Addr().String()); c != nil {
+		t.Fatal("somebody listens there")
+	}
+	if got := m.take(); got.Failed != 1 || got.Refused != 1 || !got.Failures[0].Refused {
+		t.Errorf("tally: %+v", got)
+	}
+}
+
+// The list of failures is bounded, the count is not.
+func TestMeterBoundsWhatItTells(t *testing.T) {
+	m := newMeter()
+	for range maxFailures + 10 {
+		m.failed(Failure{What: "x"})
+	}
+	if got := m.take(); got.Failed != maxFailures+10 || len(got.Failures) != maxFailures {
+		t.Errorf("%d failed, %d told", got.Failed, len(got.Failures))
+	}
+}
+
+// The load answers each line with a tally, and ends with its input.
+func TestLoadAnswersUntilItsInputEnds(t *testing.T) {
+	if err := Load(t.Context(), nil, strings.NewReader(""), io.Discard); err == nil {
+		t.Error("a load on nothing is no error")
+	}
+	address := shop(t, good)
+	in, ask := io.Pipe()
+	answers, out := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- Load(t.Context(), []string{address}, in, out) }()
+	lines := bufio.NewReader(answers)
+	sent := 0
+	for range 200 {
+		_, err := io.WriteString(ask, "take\n")
+		must(t, err)
+		line, err := lines.ReadBytes('\n')
+		must(t, err)
+		var got Tally
+		must(t, json.Unmarshal(line, &got))
+		if got.Failed > 0 {
+			t.Fatalf("tally: %s", line)
+		}
+		if sent += got.Sent; sent > 200 {
+			break
+		}
+		wait(t.Context(), 10*time.Millisecond)
+	}
+	if sent <= 200 {
+		t.Errorf("%d requests sent", sent)
+	}
+	must(t, ask.Close())
+	must(t, <-ended)
+}
+
+// The promise about the proxy: as many failures as connections were open, none
+// on one that was opened later, and nobody refused.
+func TestJudgementOfTheProxy(t *testing.T) {
+	killed := time.Unix(100, 0)
+	at := func(sec int64) int64 { return time.Unix(sec, 0).UnixNano() }
+	for name, c := range map[string]struct {
+		t      Tally
+		broken bool
+	}{
+		"nothing":            {Tally{Sent: 9}, false},
+		"what was open":      {Tally{Failed: 2, Failures: []Failure{{Opened: at(99)}, {Opened: at(50)}}}, false},
+		"more than was open": {Tally{Failed: 3, Failures: []Failure{{Opened: at(99)}}}, true},
+		"one opened later":   {Tally{Failed: 1, Failures: []Failure{{Opened: at(101)}}}, true},
+		"one refused":        {Tally{Failed: 1, Refused: 1, Failures: []Failure{{}}}, true},
+	} {
+		e := &evening{open: 2, killed: killed}
+		if broken := nothingRefused(e, c.t); (len(broken) > 0) != c.broken {
+			t.Errorf("%s: %q", name, broken)
+		}
+	}
+}
+
+// What fails between two acts is a broken promise of the next one.
+func TestNothingIsForgottenBetweenActs(t *testing.T) {
+	e := &evening{}
+	e.quiet(Tally{Sent: 5})
+	if len(e.act.Broken) != 0 || e.act.Sent != 5 {
+		t.Errorf("all was well: %+v", e.act)
+	}
+	e.quiet(Tally{Sent: 5, Failed: 1, Failures: []Failure{{What: "reset"}}})
+	if len(e.act.Broken) != 1 || e.act.Failed != 1 || e.act.Sent != 10 {
+		t.Errorf("one had failed: %+v", e.act)
+	}
+	if broken := nothingFailed(e, Tally{}); len(broken) != 1 {
+		t.Errorf("nothing was sent: %q", broken)
+	}
+}
+
+// Whole is all of it, as other processes than those that were struck.
+func TestWholeIsAllOfIt(t *testing.T) {
+	whole := func() api.Status {
+		s := api.Status{Roles: []api.Role{{Name: "keeper", PID: 1, Running: true}, {Name: "agent", PID: 2, Running: true}, {Name: "proxy", PID: 3, Running: true}}}
+		var all []api.Instance
+		for i := range replicas {
+			all = append(all, api.Instance{Instance: backstay.Instance{ID: fmt.Sprint(i), State: backstay.Running, Ready: true, PID: 10 + i}})
+		}
+		s.Services = []api.Service{{Name: "shop", Instances: all}}
+		return s
+	}
+	if missing := notWhole(whole(), nil); missing != "" {
+		t.Errorf("it is whole: %s", missing)
+	}
+	for name, spoil := range map[string]func(*api.Status){
+		"a role that ended":  func(s *api.Status) { s.Roles[2].Running = false },
+		"a role too few":     func(s *api.Status) { s.Roles = s.Roles[:2] },
+		"the old process":    func(s *api.Status) { s.Services[0].Instances[1].PID = 99 },
+		"the old role":       func(s *api.Status) { s.Roles[0].PID = 99 },
+		"one not ready":      func(s *api.Status) { s.Services[0].Instances[0].Ready = false },
+		"one drained":        func(s *api.Status) { s.Services[0].Instances[0].Drained = true },
+		"an instance gone":   func(s *api.Status) { s.Services[0].Instances = s.Services[0].Instances[1:] },
+		"one on its way out": func(s *api.Status) { s.Services[0].Instances[0].State = backstay.Draining },
+	} {
+		s := whole()
+		spoil(&s)
+		if notWhole(s, []int{99}) == "" {
+			t.Errorf("%s: taken for whole", name)
+		}
+	}
+}
+
+func TestFiguresAreShort(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		1500 * time.Microsecond: "1.5ms", 15 * time.Millisecond: "15ms", 1234 * time.Millisecond: "1.23s", 12340 * time.Millisecond: "12.3s",
+	} {
+		if got := ms(d); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
+		}
+	}
+	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1 000", 1234567: "1 234 567"} {
+		if got := thousands(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+	a := Act{Number: 3, Title: "kill -9 the agent", Sent: 12345, Failed: 0, Gap: 15 * time.Millisecond, Slowest: time.Second, Healed: 80 * time.Millisecond}
+	if got, want := a.line(), " 3 kill -9 the agent                            sent  12 345  failed 0     gap   15ms  slowest  1.00s  whole in 80ms"; got != want {
+		t.Errorf("\n%q, want\n%q", got, want)
+	}
+}
+
+// The report counts only what was judged, and a broken promise is an error.
+func TestBrokenPromiseIsAnError(t *testing.T) {
+	d := &director{Options: Options{Out: io.Discard, Report: t.TempDir() + "/report.json"}, acts: []Act{{Title: "control"}, {Number: 1}, {Number: 2, Unjudged: true, Broken: []string{"x"}}}}
+	if r := d.report(); r.Promises != 2 || r.Kept != 2 {
+		t.Errorf("report: %+v", r)
+	}
+	must(t, d.epilogue())
+	d.acts[1].Broken = []string{"1 request failed"}
+	if err := d.epilogue(); !errors.Is(err, ErrBroken) {
+		t.Errorf("a broken promise: %v", err)
+	}
+}
