@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"github.com/backstay/backstay/config"
 )
@@ -117,4 +119,36 @@ func openLog(path string, user account) error {
 		return fmt.Errorf("give file to the proxy: %w", err)
 	}
 	return nil
+}
+
+// drops remembers when lines of access logs were last seen to be lost.
+type drops struct {
+	mu  sync.Mutex // guards all below
+	was map[string]drop
+}
+
+type drop struct {
+	lines uint64
+	at    time.Time // zero: none yet
+}
+
+// dropsShown is how long a loss stays a problem: what is over must not have
+// status say for ever that something is wrong.
+const dropsShown = 5 * time.Minute
+
+// lately reports whether lines were lost within the last minutes, now that so
+// many are lost in all.
+func (d *drops) lately(path string, lines uint64, now time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.was == nil {
+		d.was = map[string]drop{}
+	}
+	one := d.was[path]
+	if lines > one.lines {
+		one.at = now
+	}
+	one.lines = lines // fewer: another proxy
+	d.was[path] = one
+	return lines > 0 && !one.at.IsZero() && now.Sub(one.at) < dropsShown
 }

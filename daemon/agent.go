@@ -58,6 +58,8 @@ type agent struct {
 	joined   bool        // the proxy is in the registry; guarded by changing, as all below
 	logTold  map[string]string
 	proxyIs  *account
+
+	drops drops
 }
 
 // runAgent is the agent role.

@@ -344,9 +344,9 @@ func (v *view) proxyProblems() (out []backstay.Problem) {
 		return out
 	}
 	for _, path := range sortedKeys(v.stats.AccessLog) {
-		if l := v.stats.AccessLog[path]; l.Dropped > 0 {
+		if l := v.stats.AccessLog[path]; v.drops.lately(path, l.Dropped, time.Now()) {
 			out = append(out, backstay.Problem{
-				Code: "disk", What: plural(int(min(l.Dropped, 1<<31)), "line") + " of the access log " + path + " lost since the proxy started", Where: path,
+				Code: "disk", What: fmt.Sprintf("lines of the access log %s are lost, %d since the proxy started", path, l.Dropped), Where: path,
 				Why: l.Because, Do: "let the proxy's user write there, and reach the directory; requests do not wait for it",
 			})
 		}

@@ -23,6 +23,10 @@ const (
 	logField = 1 << 10
 	// logLook is how often a log asks whether its file was moved away.
 	logLook = time.Second
+	// logMoved is how long a file that was moved away still takes lines, where
+	// another cannot be made at its path: who may make one there, as the agent for
+	// a proxy that is nobody's, does so within a second.
+	logMoved = 10 * time.Second
 	// logBatch is how much is written at once.
 	logBatch = 64 << 10
 )
@@ -155,6 +159,7 @@ type logWriter struct {
 	log    *slog.Logger
 	file   *os.File
 	looked time.Time
+	moved  time.Time // since when the file is not the one at its path; zero: it is
 	batch  []byte
 	lines  uint64
 	told   bool // that the file cannot be written
@@ -209,9 +214,9 @@ func (w *logWriter) failed(err error) {
 func (w *logWriter) flush() error {
 	w.look()
 	if w.file == nil {
-		f, err := os.OpenFile(w.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+		f, err := openLog(w.path)
 		if err != nil {
-			return fmt.Errorf("open access log: %w", err)
+			return err
 		}
 		w.file = f
 	}
@@ -221,7 +226,15 @@ func (w *logWriter) flush() error {
 	return nil
 }
 
-// look closes the file if it is no longer the one at its path.
+func openLog(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("open access log: %w", err)
+	}
+	return f, nil
+}
+
+// look changes over to the file at the path if that is another one.
 func (w *logWriter) look() {
 	now := time.Now()
 	asked := w.reopen.Swap(false)
@@ -231,9 +244,19 @@ func (w *logWriter) look() {
 	w.looked = now
 	have, err := w.file.Stat()
 	there, errThere := os.Stat(w.path)
-	if asked || err != nil || errThere != nil || !os.SameFile(have, there) {
-		w.close()
+	if !asked && err == nil && errThere == nil && os.SameFile(have, there) {
+		w.moved = time.Time{}
+		return
 	}
+	if w.moved.IsZero() {
+		w.moved = now
+	}
+	next, err := openLog(w.path)
+	if err != nil && now.Sub(w.moved) < logMoved {
+		return
+	}
+	w.close()
+	w.file, w.moved = next, time.Time{}
 }
 
 func (w *logWriter) close() {
