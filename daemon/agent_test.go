@@ -31,6 +31,7 @@ func (n *node) snapshot() string {
 // An agent that comes back tells the proxy what the one before has told it: no
 // instance is missing for a moment, and none is another.
 func TestNewAgentTellsTheProxyTheSame(t *testing.T) {
+	t.Parallel()
 	n := start(t, shopFile(freePort(t), ""))
 	n.whole("shop", 2)
 	n.until("everybody told", func(s api.Status) bool { return told(s) == 2 })
@@ -86,6 +87,7 @@ services:
   other:
     run: { exec: [SELF, serve, "127.0.0.1:${port.http}", two], user: "USER" }
     ports: { http: auto }
+    deploy: { min_ready: 100ms }
 secrets:
   word: { file: DIR/word }
 `
@@ -114,6 +116,7 @@ func (n *node) replace() {
 // What lies on the disk counts when a file is applied or a service deployed. It
 // rolls nothing because the agent has died, or because something else is asked.
 func TestChangedContentsRollWhenAskedAndNeverElse(t *testing.T) {
+	t.Parallel()
 	n := startTwo(t)
 	id := n.whole("shop", 1).Instances[0].ID
 	n.replace()
@@ -175,6 +178,7 @@ func (n *node) noSecretAnywhere(secret string) {
 // An agent that cannot read a secret, or finds a program gone, looks after what
 // runs all the same, and overrides stand.
 func TestAgentComesBackToAHostThatHasLostThings(t *testing.T) {
+	t.Parallel()
 	n := startTwo(t)
 	two := 2
 	_, err := n.client.Scale(t.Context(), "other", &two)
@@ -202,6 +206,7 @@ func TestAgentComesBackToAHostThatHasLostThings(t *testing.T) {
 // A file that is broken at boot has the last good one in force, and goes on
 // saying so over the death of agents.
 func TestLastGoodIsSaidLoudly(t *testing.T) {
+	t.Parallel()
 	n := start(t, shopFile(freePort(t), ""))
 	n.whole("shop", 2)
 	gen := n.status().Generation

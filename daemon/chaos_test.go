@@ -16,6 +16,7 @@ import (
 // the new one, whole: what is in force, what is bound and what runs belong
 // together, and the same file can be applied again.
 func TestAgentKilledInTheMiddleOfAChange(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's own
@@ -53,6 +54,7 @@ func TestAgentKilledInTheMiddleOfAChange(t *testing.T) {
 // Whatever people ask for at once, each gets an answer with a code, and what is
 // left is what was asked for last.
 func TestPeopleAskAtOnce(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	n := start(t, strings.Replace(shopFile(port, ""), "run: {", "version: v1\n    run: {", 1))
 	n.whole("shop", 2)
@@ -106,6 +108,7 @@ func isKnown(code string) bool { _, ok := api.Lookup(code); return ok }
 // What a unit starts becomes the keeper. Told to end it leaves what runs, and
 // started again it adopts that.
 func TestUnitsKeeperLeavesAndAdopts(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.write(shopFile(freePort(t), ""))
 	unit := n.agent()

@@ -52,6 +52,7 @@ func (n *node) ends(p *os.Process) bool {
 // A front that is killed costs nothing. The next one takes over what runs, with
 // its own file, and ends it; a third one beside it is refused.
 func TestNextFrontTakesOver(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.write(versionFile)
 	first := n.up()
@@ -85,6 +86,7 @@ func TestNextFrontTakesOver(t *testing.T) {
 // A front whose end was cut short left everything stopped, and perhaps no agent:
 // the next one starts it all again.
 func TestNextFrontEndsDown(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.write(versionFile)
 	first := n.up()
@@ -102,6 +104,7 @@ func TestNextFrontEndsDown(t *testing.T) {
 // What a unit has started is not a front's to take over, and a file that cannot
 // be applied leaves what it found as it was.
 func TestFrontTakesNothingThatIsNotItsOwn(t *testing.T) {
+	t.Parallel()
 	n := start(t, versionFile)
 	n.whole("shop", 1)
 	if n.ends(n.up()) || !strings.Contains(n.said(), "already_running") && !strings.Contains(n.said(), "runs here already") {
@@ -120,6 +123,7 @@ func TestFrontTakesNothingThatIsNotItsOwn(t *testing.T) {
 
 // A front without anybody to read it goes on.
 func TestFrontWithoutReaderGoesOn(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.write(versionFile)
 	r, w, err := os.Pipe()

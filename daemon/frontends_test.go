@@ -27,6 +27,7 @@ frontends:
 // A frontend that has left the file leaves its address: nobody waits in a queue
 // there, and it can be bound again, by us or by another frontend.
 func TestAddressOfAFrontendThatIsGoneIsFree(t *testing.T) {
+	t.Parallel()
 	first, second := freePort(t), freePort(t)
 	n := start(t, shopFile(first, fmt.Sprintf("  more: { bind: [\"127.0.0.1:%d\", \"unix:DIR/s\"], routes: [{ to: shop }] }\n", second)))
 	n.whole("shop", 2)
@@ -50,6 +51,7 @@ func TestAddressOfAFrontendThatIsGoneIsFree(t *testing.T) {
 
 // The last frontend takes the proxy with it, and the next one brings it back.
 func TestProxyRunsWhileThereIsAFrontend(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	n := start(t, shopFile(port, ""))
 	n.whole("shop", 2)
@@ -72,6 +74,7 @@ func TestProxyRunsWhileThereIsAFrontend(t *testing.T) {
 // A file that cannot be bound changes nothing: not even an address that it could
 // have had.
 func TestRefusedFileLeavesNoSocket(t *testing.T) {
+	t.Parallel()
 	port, free, taken := freePort(t), freePort(t), freePort(t)
 	n := start(t, shopFile(port, ""))
 	n.whole("shop", 2)

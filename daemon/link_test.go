@@ -107,6 +107,7 @@ func TestLineGoesOnWithTheNextKeeper(t *testing.T) {
 // A file that cannot be handed to the keeper is held by nobody: its address is
 // free again.
 func TestAddressThatCannotBeHeldIsFree(t *testing.T) {
+	t.Parallel()
 	l := newLink("/nowhere", slog.New(slog.DiscardHandler))
 	port := freePort(t)
 	address := occupyThenFree(t, port)
@@ -131,12 +132,13 @@ func occupyThenFree(t *testing.T, port int) string {
 // A state directory that cannot be written takes no file, and nothing is half
 // done: the next try finds all as it was.
 func TestFullDiskChangesNothing(t *testing.T) {
+	t.Parallel()
 	port, other := freePort(t), freePort(t)
 	n := start(t, shopFile(port, ""))
 	n.whole("shop", 2)
 	before := n.status()
 	more := shopFile(port, fmt.Sprintf("  more: { bind: [\"127.0.0.1:%d\"], routes: [{ to: shop }] }\n", other))
-	more = strings.Replace(more, "services:\n", "services:\n  extra: { run: { exec: [SELF, serve, \"127.0.0.1:${port.http}\", two], user: \"USER\" }, ports: { http: auto } }\n", 1)
+	more = strings.Replace(more, "services:\n", "services:\n  extra: { run: { exec: [SELF, serve, \"127.0.0.1:${port.http}\", two], user: \"USER\" }, ports: { http: auto }, deploy: { min_ready: 100ms } }\n", 1)
 	for _, dir := range []string{"configs", "releases", "deploys"} {
 		path := filepath.Join(n.opt.Dirs.State, dir)
 		must(t, os.Rename(path, path+".away"))

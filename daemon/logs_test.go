@@ -14,6 +14,7 @@ import (
 // A log where only root may make files is made for the proxy, and made again
 // when it is moved away.
 func TestAccessLogInADirectoryOfRoot(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	port := freePort(t)
 	n := newNode(t)
@@ -88,6 +89,7 @@ func TestAccessLogTakesNoForeignFile(t *testing.T) {
 // The page of the agent has the proxy's metrics, each name once, and is served
 // without a proxy too.
 func TestMetricsOfAgentAndProxyAreOnePage(t *testing.T) {
+	t.Parallel()
 	port, scrape := freePort(t), freePort(t)
 	n := newNode(t)
 	n.opt.Metrics = fmt.Sprintf("127.0.0.1:%d", scrape)

@@ -22,6 +22,7 @@ services:
 // A version that stands over the file ends when the file's is asked for, be it
 // running already or not.
 func TestVersionOverrideEnds(t *testing.T) {
+	t.Parallel()
 	n := start(t, versionFile)
 	n.whole("shop", 1)
 	deploy := func(version string) {
@@ -72,6 +73,7 @@ func TestVersionOverrideEnds(t *testing.T) {
 // Drain answers when the proxy knows, status shows it as an override, and
 // undrain ends it.
 func TestDrainIsAcknowledgedAndShown(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	n := start(t, shopFile(port, ""))
 	id := n.whole("shop", 2).Instances[0].ID
@@ -106,6 +108,7 @@ func TestDrainIsAcknowledgedAndShown(t *testing.T) {
 // A file that is refused does not end down, one that is taken does, and down is
 // known to the agent that comes next.
 func TestDownEndsWithTheNextFile(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	n := start(t, shopFile(port, ""))
 	n.whole("shop", 2)

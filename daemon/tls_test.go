@@ -47,6 +47,7 @@ func (n *node) served(port int) int64 {
 // A certificate that is being replaced is not taken before its key fits, not by
 // an agent that begins at that moment either, and status says so meanwhile.
 func TestCertificateIsTakenWhenItsKeyFits(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	n := newNode(t)
 	chain, key := makeCert(t, 1)

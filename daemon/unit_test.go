@@ -225,3 +225,19 @@ func TestMetricsAreServedOnLoopbackOnly(t *testing.T) {
 		}
 	}
 }
+
+// What somebody sends is not repeated in a way that drives a terminal.
+func TestNonsenseIsShownAsText(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{File: dir + "/x.yaml", Dirs: DirsIn(dir), Log: slog.New(slog.DiscardHandler)}
+	must(t, o.Dirs.make())
+	a, err := newAgent(o)
+	must(t, err)
+	defer a.bus.Close()
+	for _, pair := range [][2]string{{"\x1b[31m", "running"}, {"shop@\x1b[31m", "shop@1"}} {
+		_, err := a.Diff(t.Context(), pair[0], pair[1])
+		if err == nil || strings.Contains(err.Error(), "\x1b") {
+			t.Errorf("%q: %q", pair, err)
+		}
+	}
+}

@@ -133,9 +133,15 @@ func (a *agent) configCalled(name string) (*config.File, error) {
 		return f, nil
 	}
 	return nil, &backstay.Problem{
-		Code: "not_found", What: "there is no kept file " + name, Where: name,
+		Code: "not_found", What: "there is no kept file " + shown(name), Where: shown(name),
 		Do: "use running, file, or the beginning of a digest that GET /v1/configs lists, or two releases as in shop@13 shop@14",
 	}
+}
+
+// shown is text that somebody has sent, without what drives a terminal.
+func shown(text string) string {
+	quoted := strconv.Quote(text)
+	return quoted[1 : len(quoted)-1]
 }
 
 // diffReleases compares two releases by what they are made of.
@@ -147,7 +153,7 @@ func (a *agent) diffReleases(from, to string) ([]api.Change, error) {
 		if ok {
 			missing = to
 		}
-		return nil, &backstay.Problem{Code: "release_unknown", What: "there is no release " + missing, Where: missing, Do: "see backstay releases SERVICE for those that are kept"}
+		return nil, &backstay.Problem{Code: "release_unknown", What: "there is no release " + shown(missing), Where: shown(missing), Do: "see backstay releases SERVICE for those that are kept"}
 	}
 	a1, err := flat(x)
 	if err != nil {
