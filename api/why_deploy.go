@@ -2,6 +2,9 @@ package api
 
 import (
 	"fmt"
+	"strings"
+
+	"github.com/backstay/backstay"
 )
 
 func (f Facts) deploy(service string) (Proof, bool) {
@@ -70,6 +73,7 @@ func (f Facts) waitsFor(s Service, d Deploy) []Fact {
 	var facts []Fact
 	if d.Step != "" {
 		facts = append(facts, Fact{Text: "it waits for " + d.Step})
+		facts = append(facts, down(s, d.Step)...)
 	}
 	switch {
 	case d.Leaving == 1:
@@ -81,6 +85,22 @@ func (f Facts) waitsFor(s Service, d Deploy) []Fact {
 		facts = append(facts, Fact{Text: "the step has to be over " + f.until(d.Deadline), Where: f.line("services." + s.Name + ".deploy.progress_deadline")})
 	}
 	return facts
+}
+
+// down says why the instance that step is about does not run.
+func down(s Service, step string) []Fact {
+	id, _, _ := strings.Cut(step, " ")
+	for _, i := range s.Instances {
+		if i.ID != id || i.State.Live() || i.State == backstay.Completed {
+			continue
+		}
+		facts := []Fact{{Text: i.ID + " is " + string(i.State) + ": " + i.Because, At: i.Since}}
+		if n := len(i.LastLog); n > 0 {
+			facts = append(facts, Fact{Text: "its last line: " + i.LastLog[n-1], Where: i.LogFile})
+		}
+		return facts
+	}
+	return nil
 }
 
 // deployFacts are the reason and what stands behind it.

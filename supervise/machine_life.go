@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/backstay/backstay"
@@ -160,8 +161,8 @@ func (m *machine) logged(run uint32, lines []string) {
 		return
 	}
 	m.lastLog = lines
-	if !m.alive() && m.because == m.cause {
-		m.because = withLast(m.cause, lines)
+	if before, ok := strings.CutSuffix(m.because, m.cause); ok && !m.alive() {
+		m.because = before + withLast(m.cause, lines)
 	}
 	m.cause = withLast(m.cause, lines)
 }
