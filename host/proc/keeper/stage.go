@@ -107,21 +107,24 @@ func (s *stage) badness() {
 	}
 }
 
+// ids gives up the rights of this thread alone, which is the one that execve
+// keeps: package syscall would stop each of the runtime's threads three times to
+// give up theirs too, which die in a moment.
 func (s *stage) ids() {
 	if !s.spec.SetIDs {
 		return
 	}
-	groups := make([]int, len(s.spec.Groups))
-	for i, g := range s.spec.Groups {
-		groups[i] = int(g)
-	}
-	uid, gid := int(s.spec.UID), int(s.spec.GID)
-	if syscall.Getuid() == uid && syscall.Getgid() == gid && uid != 0 {
+	uid, gid := uintptr(s.spec.UID), uintptr(s.spec.GID)
+	if syscall.Getuid() == int(uid) && syscall.Getgid() == int(gid) && uid != 0 {
 		return // without root we are who we are
 	}
-	s.must("setgroups", syscall.Setgroups(groups))
-	s.must("setgid "+strconv.Itoa(gid), syscall.Setresgid(gid, gid, gid))
-	s.must("setuid "+strconv.Itoa(uid), syscall.Setresuid(uid, uid, uid))
+	groups := s.spec.Groups
+	_, _, e := syscall.RawSyscall(syscall.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(unsafe.SliceData(groups))), 0)
+	s.must("setgroups", errno(e))
+	_, _, e = syscall.RawSyscall(syscall.SYS_SETRESGID, gid, gid, gid)
+	s.must("setgid "+strconv.Itoa(int(gid)), errno(e))
+	_, _, e = syscall.RawSyscall(syscall.SYS_SETRESUID, uid, uid, uid)
+	s.must("setuid "+strconv.Itoa(int(uid)), errno(e))
 }
 
 // listen completes the environment by what only this process knows.
