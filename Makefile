@@ -30,8 +30,8 @@ root: ## everything, and nothing may be skipped for want of root
 e2e: build ## real processes: killed, frozen, deployed under load (short form)
 	go test -count=1 -timeout 30m ./e2e/...
 
-bench: peers build ## side by side with the peers; prints ratios
-	go run ./bench
+bench: peers build ## side by side with the peers: ratios, into docs/measurements.md
+	go run ./bench -md docs/measurements.md
 
 soak: peers build ## the long form of every proof: hours
 	BACKSTAY_LONG=1 go test -count=1 -timeout 12h ./e2e/...
