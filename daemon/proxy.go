@@ -313,9 +313,9 @@ func (p *proxy) young() bool {
 
 func (p *proxy) kill(ctx context.Context, why error) {
 	reason := fmt.Sprintf("no answer to %d questions in a row: %v", proxyMisses, why)
-	p.log.Error("proxy hangs, killing it", "why", reason)
+	p.log.ErrorContext(ctx, "proxy hangs, killing it", "why", reason)
 	p.events.Record(backstay.Event{Kind: backstay.RoleKilled, Ref: backstay.NewRef("role", "proxy"), Because: reason})
 	if err := p.link.Kill(ctx, proxyID, reason, true); err != nil && !errors.Is(err, context.Canceled) {
-		p.log.Error("proxy not killed", "why", err.Error())
+		p.log.ErrorContext(ctx, "proxy not killed", "why", err.Error())
 	}
 }

@@ -35,7 +35,7 @@ func runProxy(ctx context.Context, o Options) error {
 	r := newProxyRole(o)
 	for name, f := range held {
 		if err := r.take(name, f); err != nil {
-			o.Log.Error("socket not taken", "name", name, "why", err.Error())
+			o.Log.ErrorContext(ctx, "socket not taken", "name", name, "why", err.Error())
 		}
 	}
 	r.resume(ctx, r.file())

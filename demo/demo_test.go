@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,9 +63,9 @@ func TestMeterTakesNothingWrongForGood(t *testing.T) {
 			_ = c.Close()
 		},
 	} {
-		asked := 0
+		var asked atomic.Int32
 		m := newMeter()
-		c := m.dial(t.Context(), shop(t, func(w http.ResponseWriter, r *http.Request) { asked++; f(w, r) }))
+		c := m.dial(t.Context(), shop(t, func(w http.ResponseWriter, r *http.Request) { asked.Add(1); f(w, r) }))
 		if m.ask(c, true) {
 			t.Errorf("%s: the connection is said to be good", what)
 		}
@@ -73,8 +74,8 @@ func TestMeterTakesNothingWrongForGood(t *testing.T) {
 		if got.Failed != 1 || got.Sent != 1 || len(got.Releases) != 0 || !strings.Contains(got.Failures[0].What, what) || got.Failures[0].Opened == 0 {
 			t.Errorf("%s: %+v", what, got)
 		}
-		if asked != 1 {
-			t.Errorf("%s: asked %d times", what, asked)
+		if n := asked.Load(); n != 1 {
+			t.Errorf("%s: asked %d times", what, n)
 		}
 		if next := m.take(); next.Failed != 0 || next.Sent != 0 || next.Open != 0 {
 			t.Errorf("%s: the next tally begins with %+v", what, next)
