@@ -45,7 +45,7 @@ func (a *agent) take(ctx context.Context, ask api.ConfigAsk) (api.Applied, error
 	d.kept.By = ask.By.Name
 	d.brought(ask.By.Name, "apply")
 	applied := api.Applied{Plan: a.planOf(before, d), Unchanged: before != nil && before.kept.Digest == d.kept.Digest}
-	if err := errors.Join(a.accept(ctx, d)); err != nil {
+	if err := a.accept(ctx, d); err != nil {
 		return api.Applied{}, err
 	}
 	if err := a.endDown(); err != nil {
@@ -200,10 +200,8 @@ func (a *agent) gone(d *desired) (binds []string) {
 }
 
 func (a *agent) letGo(ctx context.Context, binds []string) {
-	for _, bind := range binds {
-		if err := a.link.letGo(ctx, bind); err != nil {
-			a.log.WarnContext(ctx, "address not let go", "bind", bind, "why", err.Error())
-		}
+	if err := a.link.unbind(ctx, binds); err != nil {
+		a.log.WarnContext(ctx, "address not let go", "binds", binds, "why", err.Error())
 	}
 }
 

@@ -26,7 +26,7 @@ func TestAgentKilledInTheMiddleOfAChange(t *testing.T) {
 	}
 	n := start(t, text(0))
 	n.whole("shop", 1)
-	for i := 1; i <= 8; i++ {
+	for i := 1; i <= 5; i++ {
 		var killing sync.WaitGroup
 		pid := roleOf(n.status(), "agent").PID
 		pause := time.Duration(dice.IntN(60)) * time.Millisecond
