@@ -137,7 +137,8 @@ func (l *logfile) mark(stream keeperwire.Stream, flags uint8) {
 		flags |= keeperwire.Fresh
 	}
 	same := int(stream) == l.stream && flags == 0 && l.marked >= 0
-	if same && l.off-l.marked < markEvery && now-l.markAt < int64(markPause) {
+	since := now - l.markAt // below 0 where the wall clock was set back: then a mark says so
+	if same && l.off-l.marked < markEvery && since >= 0 && since < int64(markPause) {
 		return
 	}
 	l.fresh = false

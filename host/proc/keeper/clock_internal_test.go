@@ -1,0 +1,67 @@
+package keeper
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestNothingIsTimedByTheWallClock reads our own source: the wall clock may jump
+// by a day, so it is only written down. Whoever waits, or asks how long something
+// took, does so by the clock that counts from the boot.
+func TestNothingIsTimedByTheWallClock(t *testing.T) {
+	stamps := map[string]bool{"wall": true, "say": true}
+	files, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, entry := range files {
+		if !strings.HasSuffix(entry.Name(), ".go") || strings.HasSuffix(entry.Name(), "_test.go") {
+			continue
+		}
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, entry.Name(), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			ast.Inspect(fn, func(n ast.Node) bool {
+				switch e := n.(type) {
+				case *ast.SelectorExpr:
+					if x, ok := e.X.(*ast.Ident); !ok || x.Name != "time" || e.Sel.Name != "Now" && e.Sel.Name != "Since" && e.Sel.Name != "Until" {
+						return true
+					}
+					seen++
+					if !stamps[fn.Name.Name] {
+						t.Errorf("%s: %s asks for the wall clock", fset.Position(e.Pos()), fn.Name.Name)
+					}
+				case *ast.BinaryExpr:
+					if e.Op != token.OR && (isWall(e.X) || isWall(e.Y)) {
+						t.Errorf("%s: %s reckons with the wall clock", fset.Position(e.Pos()), fn.Name.Name)
+					}
+				}
+				return true
+			})
+		}
+	}
+	if seen < len(stamps) {
+		t.Errorf("the wall clock is asked for in %d places: this test looks for something else", seen)
+	}
+}
+
+func isWall(e ast.Expr) bool {
+	call, ok := e.(*ast.CallExpr)
+	if !ok {
+		return false
+	}
+	name, ok := call.Fun.(*ast.Ident)
+	return ok && name.Name == "wall"
+}
