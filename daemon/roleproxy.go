@@ -112,7 +112,7 @@ func (r *proxyRole) resume(ctx context.Context, file string) {
 		r.Log.InfoContext(ctx, "serving the last snapshot", "gen", s.Gen)
 		r.handOver(ctx)
 	case !errors.Is(err, fs.ErrNotExist):
-		r.Log.Error("last snapshot not served", "why", err.Error())
+		r.Log.ErrorContext(ctx, "last snapshot not served", "why", err.Error())
 	}
 }
 

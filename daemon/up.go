@@ -90,7 +90,7 @@ func keepKeeper(ctx context.Context, o Options, last *lastBeat) error {
 			if first {
 				return err
 			}
-			o.Log.Error("keeper not started", "why", err.Error())
+			o.Log.ErrorContext(ctx, "keeper not started", "why", err.Error())
 			pause(ctx, keeperAgain)
 		}
 	}
