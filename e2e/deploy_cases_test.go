@@ -21,28 +21,28 @@ func TestDeployCases(t *testing.T) {
 	o := startOdd(t)
 	for _, c := range []struct {
 		name string
-		run  func(*testing.T, *oddNode)
+		run  func(*oddNode)
 	}{
-		{"a release without its program is refused", withoutProgram},
-		{"a release that dies young is undone", diesYoung},
-		{"a release that is never ready is undone", neverReady},
-		{"a release whose readiness flaps is undone", flaps},
-		{"one flake of the fourth instance is replaced", fourthFlakes},
-		{"an old one dies while the new one is not ready", oldDies},
-		{"of two deploys in one millisecond one is refused", twoAtOnce},
-		{"a deploy is superseded while old ones drain", supersededInDrain},
-		{"pause holds and resume goes on", pausedAndResumed},
-		{"abort moves traffic back", aborted},
-		{"restart replaces every instance", restarted},
-		{"scaling and editing in the middle", scaledAndEdited},
-		{"who ignores SIGTERM is killed and costs nothing", ignoresTerm},
-		{"who listens no more costs nothing", listensNoMore},
-		{"who asks seldom keeps his connection", idleClient},
-		{"a POST that is cut off is done at most once", postCutOff},
+		{"a release without its program is refused", (*oddNode).withoutProgram},
+		{"a release that dies young is undone", (*oddNode).diesYoung},
+		{"a release that is never ready is undone", (*oddNode).neverReady},
+		{"a release whose readiness flaps is undone", (*oddNode).flaps},
+		{"one flake of the fourth instance is replaced", (*oddNode).fourthFlakes},
+		{"an old one dies while the new one is not ready", (*oddNode).oldDies},
+		{"of two deploys in one millisecond one is refused", (*oddNode).twoAtOnce},
+		{"a deploy is superseded while old ones drain", (*oddNode).supersededInDrain},
+		{"pause holds and resume goes on", (*oddNode).pausedAndResumed},
+		{"abort moves traffic back", (*oddNode).aborted},
+		{"restart replaces every instance", (*oddNode).restarted},
+		{"scaling and editing in the middle", (*oddNode).scaledAndEdited},
+		{"who ignores SIGTERM is killed and costs nothing", (*oddNode).ignoresTerm},
+		{"who listens no more costs nothing", (*oddNode).listensNoMore},
+		{"who asks seldom keeps his connection", (*oddNode).idleClient},
+		{"a POST that is cut off is done at most once", (*oddNode).postCutOff},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o.on(t)
-			c.run(t, o)
+			c.run(o)
 		})
 		if t.Failed() {
 			t.Fatal("the next case needs a node that is as it was")
@@ -50,82 +50,82 @@ func TestDeployCases(t *testing.T) {
 	}
 }
 
-func withoutProgram(t *testing.T, o *oddNode) {
+func (o *oddNode) withoutProgram() {
 	before, now := idsOf(o.whole("odd", 3)), o.now()
 	text := o.ends(backstay.ExitRefused, "deploy", "odd", "--version", "nowhere")
 	if !strings.Contains(text, o.program("nowhere")) {
-		t.Errorf("the program that is missing is not named: %s", text)
+		o.t.Errorf("the program that is missing is not named: %s", text)
 	}
 	version := o.install("")
 	if err := os.Chmod(o.program(version), 0o644); err != nil {
-		t.Fatal(err)
+		o.t.Fatal(err)
 	}
 	if text = o.ends(backstay.ExitRolledBack, "deploy", "odd", "--version", version); !strings.Contains(text, "not executable") {
-		t.Errorf("it is not said that it cannot be run: %s", text)
+		o.t.Errorf("it is not said that it cannot be run: %s", text)
 	}
 	if after := idsOf(o.at(now)); fmt.Sprint(after) != fmt.Sprint(before) {
-		t.Errorf("instances are %v, were %v", after, before)
+		o.t.Errorf("instances are %v, were %v", after, before)
 	}
 }
 
-func diesYoung(t *testing.T, o *oddNode) {
-	o.with(t, "min_ready: 5s, progress_deadline: 1m", quickStop)
+func (o *oddNode) diesYoung() {
+	o.with("min_ready: 5s, progress_deadline: 1m", quickStop)
 	now := o.now()
 	o.underGets(func() {
 		text := o.ends(backstay.ExitRolledBack, "deploy", "odd", "--version", o.install("--die-after 4s"))
 		for _, want := range []string{"exited 3", "after it was ready", "was ever good", "dying as told", "requests: "} {
 			if !strings.Contains(text, want) {
-				t.Errorf("the report lacks %q: %s", want, text)
+				o.t.Errorf("the report lacks %q: %s", want, text)
 			}
 		}
 		o.at(now)
 	})
 }
 
-func neverReady(t *testing.T, o *oddNode) {
-	o.with(t, "min_ready: 300ms, progress_deadline: 2s", quickStop)
+func (o *oddNode) neverReady() {
+	o.with("min_ready: 300ms, progress_deadline: 2s", quickStop)
 	now := o.now()
 	o.underLoad(func() {
 		text := o.ends(backstay.ExitRolledBack, "deploy", "odd", "--version", o.install("--ready-after 1h"))
 		if !strings.Contains(text, "no progress within 2s") || !strings.Contains(text, "HTTP 503") {
-			t.Errorf("the report does not say why: %s", text)
+			o.t.Errorf("the report does not say why: %s", text)
 		}
 		o.at(now)
 	})
 }
 
-func flaps(t *testing.T, o *oddNode) {
-	o.with(t, "min_ready: 10s, progress_deadline: 1m", quickStop)
+func (o *oddNode) flaps() {
+	o.with("min_ready: 10s, progress_deadline: 1m", quickStop)
 	now := o.now()
 	o.underLoad(func() {
 		text := o.ends(backstay.ExitRolledBack, "deploy", "odd", "--version", o.install("--flap 2s"))
 		if !strings.Contains(text, "turned not ready within") {
-			t.Errorf("the report does not say why: %s", text)
+			o.t.Errorf("the report does not say why: %s", text)
 		}
 		o.at(now)
 	})
 }
 
-func fourthFlakes(t *testing.T, o *oddNode) {
+func (o *oddNode) fourthFlakes() {
 	o.replicas = 5
 	defer func() { o.replicas = 3 }()
-	o.with(t, "min_ready: 1s, progress_deadline: 1m", quickStop)
+	o.with("min_ready: 1s, progress_deadline: 1m", quickStop)
 	o.whole("odd", 5)
 	version := o.install("--die-nth 4 --die-after 1ms")
 	o.underGets(func() {
 		text := o.ends(backstay.ExitOK, "deploy", "odd", "--version", version)
 		if strings.Count(text, "; replaced") != 1 {
-			t.Errorf("it is not said that one was replaced: %s", text)
+			o.t.Errorf("it is not said that one was replaced: %s", text)
 		}
 		o.at(version)
 		if n, err := os.ReadFile(o.mood(version, "count")); err != nil || len(n) != 6 && len(n) != 7 {
-			t.Errorf("%d processes were started for 5 instances and one replacement, %v", len(n), err)
+			o.t.Errorf("%d processes were started for 5 instances and one replacement, %v", len(n), err)
 		}
 	})
 }
 
-func oldDies(t *testing.T, o *oddNode) {
-	o.with(t, "min_ready: 300ms, progress_deadline: 20s", quickStop)
+func (o *oddNode) oldDies() {
+	o.with("min_ready: 300ms, progress_deadline: 20s", quickStop)
 	version := o.install("--ready-after 4s")
 	old := o.whole("odd", 3)[0]
 	o.underGets(func() {
@@ -139,16 +139,16 @@ func oldDies(t *testing.T, o *oddNode) {
 			return "no instance of " + d.To
 		})
 		if err := syscall.Kill(old.PID, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
+			o.t.Fatal(err)
 		}
 		if d = o.watched(d.ID, func(api.Progress) {}); d.State != api.DeployDone {
-			t.Errorf("the deploy is %s: %s", d.State, d.Reason)
+			o.t.Errorf("the deploy is %s: %s", d.State, d.Reason)
 		}
 		o.at(version)
 	})
 }
 
-func twoAtOnce(t *testing.T, o *oddNode) {
+func (o *oddNode) twoAtOnce() {
 	a, b := o.install(""), o.install("")
 	o.underLoad(func() {
 		var errs [2]error
@@ -165,7 +165,7 @@ func twoAtOnce(t *testing.T, o *oddNode) {
 		}
 		p := new(backstay.Problem)
 		if !errors.As(loser, &p) || p.Code != "deploy_running" || errs[0] != nil && errs[1] != nil {
-			t.Fatalf("of two deploys: %v, %v", errs[0], errs[1])
+			o.t.Fatalf("of two deploys: %v, %v", errs[0], errs[1])
 		}
 		o.ends(backstay.ExitRefused, "deploy", "odd", "--version", o.install(""))
 		o.settled("odd")
@@ -173,7 +173,7 @@ func twoAtOnce(t *testing.T, o *oddNode) {
 	})
 }
 
-func supersededInDrain(t *testing.T, o *oddNode) {
+func (o *oddNode) supersededInDrain() {
 	a, b := o.install(""), o.install("")
 	o.underLoad(func() {
 		var slow []<-chan answer
@@ -191,17 +191,17 @@ func supersededInDrain(t *testing.T, o *oddNode) {
 		o.ends(backstay.ExitOK, "deploy", "odd", "--version", b, "--supersede")
 		for _, s := range slow {
 			if got := <-s; got.err != nil {
-				t.Errorf("a request in flight: %v", got.err)
+				o.t.Errorf("a request in flight: %v", got.err)
 			}
 		}
 		o.at(b)
 	})
 	if history := o.must("history", "odd"); !strings.Contains(history, "superseded") {
-		t.Errorf("the history does not know of it: %s", history)
+		o.t.Errorf("the history does not know of it: %s", history)
 	}
 }
 
-func pausedAndResumed(t *testing.T, o *oddNode) {
+func (o *oddNode) pausedAndResumed() {
 	version := o.install("")
 	o.underLoad(func() {
 		d := o.begin(version)
@@ -213,17 +213,17 @@ func pausedAndResumed(t *testing.T, o *oddNode) {
 		o.kill("agent", syscall.SIGKILL)
 		o.until("the agent is back", rolesOf("agent"))
 		if now := o.reaches(api.DeployPaused); now.ID != d.ID {
-			t.Errorf("%s is paused, not %s", now.ID, d.ID)
+			o.t.Errorf("%s is paused, not %s", now.ID, d.ID)
 		}
 		if after := o.odds(); fmt.Sprint(after) != fmt.Sprint(before) {
-			t.Errorf("while paused the processes went from %v to %v", before, after)
+			o.t.Errorf("while paused the processes went from %v to %v", before, after)
 		}
 		o.must("resume", "odd")
 		o.at(version)
 	})
 }
 
-func aborted(t *testing.T, o *oddNode) {
+func (o *oddNode) aborted() {
 	now := o.now()
 	o.underLoad(func() {
 		d := o.begin(o.install(""))
@@ -237,19 +237,19 @@ func aborted(t *testing.T, o *oddNode) {
 		})
 		o.must("abort", "odd")
 		if got := find(o.status(), "odd").Deploy; got.ID != d.ID || got.State != api.DeployRolledBack {
-			t.Errorf("%s is %s", got.ID, got.State)
+			o.t.Errorf("%s is %s", got.ID, got.State)
 		}
 		o.at(now)
 	})
 }
 
-func restarted(t *testing.T, o *oddNode) {
+func (o *oddNode) restarted() {
 	now, before := o.now(), idsOf(o.whole("odd", 3))
 	o.underLoad(func() { o.must("restart", "odd") })
 	for _, id := range idsOf(o.at(now)) {
 		for _, old := range before {
 			if id == old {
-				t.Errorf("%s is still there", id)
+				o.t.Errorf("%s is still there", id)
 			}
 		}
 	}
@@ -258,7 +258,7 @@ func restarted(t *testing.T, o *oddNode) {
 // scaledAndEdited changes the number, the drain and at last the definition while
 // a deploy goes on: it takes in what is live, and the next deploy follows by
 // itself.
-func scaledAndEdited(t *testing.T, o *oddNode) {
+func (o *oddNode) scaledAndEdited() {
 	version := o.install("")
 	o.underLoad(func() {
 		d := o.begin(version)
@@ -278,7 +278,7 @@ func scaledAndEdited(t *testing.T, o *oddNode) {
 		for _, i := range o.at(version) {
 			env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", i.PID))
 			if err != nil || !strings.Contains(string(env), "EDIT=2\x00") {
-				t.Errorf("%s does not have what was edited: %v", i.ID, err)
+				o.t.Errorf("%s does not have what was edited: %v", i.ID, err)
 			}
 		}
 	})
@@ -287,7 +287,7 @@ func scaledAndEdited(t *testing.T, o *oddNode) {
 	o.at(version)
 }
 
-func ignoresTerm(t *testing.T, o *oddNode) {
+func (o *oddNode) ignoresTerm() {
 	o.ends(backstay.ExitOK, "deploy", "odd", "--version", o.install("--ignore-term"))
 	version := o.install("")
 	o.underLoad(func() {
@@ -295,11 +295,11 @@ func ignoresTerm(t *testing.T, o *oddNode) {
 		o.at(version)
 	})
 	if events := o.must("events"); !strings.Contains(events, "SIGKILL") {
-		t.Error("nobody was killed")
+		o.t.Error("nobody was killed")
 	}
 }
 
-func listensNoMore(t *testing.T, o *oddNode) {
+func (o *oddNode) listensNoMore() {
 	before := o.whole("odd", 3)
 	version := o.install("")
 	o.underLoad(func() {
@@ -315,24 +315,24 @@ func listensNoMore(t *testing.T, o *oddNode) {
 	})
 }
 
-func idleClient(t *testing.T, o *oddNode) {
-	c, in := dialIdle(t, o.address)
+func (o *oddNode) idleClient() {
+	c, in := dialIdle(o.t, o.address)
 	if a := exchangeOn(c, in, "GET", "/", ""); a.err != nil {
-		t.Fatal(a.err)
+		o.t.Fatal(a.err)
 	}
 	version := o.install("")
 	o.ends(backstay.ExitOK, "deploy", "odd", "--version", version)
 	a := exchangeOn(c, in, "POST", "/", "from-the-idle-one")
 	if a.err != nil || a.version != version {
-		t.Errorf("on the connection from before: %+v", a)
+		o.t.Errorf("on the connection from before: %+v", a)
 	}
 	o.at(version)
 }
 
 // postCutOff stops instances whose POSTs take longer than they may drain: the
 // clients are told, and nothing is done twice.
-func postCutOff(t *testing.T, o *oddNode) {
-	o.with(t, quickDeploy, "drain: 1s, drain_long: 1s, grace: 1s")
+func (o *oddNode) postCutOff() {
+	o.with(quickDeploy, "drain: 1s, drain_long: 1s, grace: 1s")
 	version := o.install("")
 	var cut []<-chan answer
 	for i := range 6 {
@@ -342,20 +342,20 @@ func postCutOff(t *testing.T, o *oddNode) {
 	o.ends(backstay.ExitOK, "deploy", "odd", "--version", version)
 	for i, c := range cut {
 		if got := <-c; got.err == nil {
-			t.Errorf("POST %d was answered by %s", i, got.instance)
+			o.t.Errorf("POST %d was answered by %s", i, got.instance)
 		}
 	}
 	book, err := os.ReadFile(o.dir + "/odd/orders")
 	if err != nil {
-		t.Fatal(err)
+		o.t.Fatal(err)
 	}
 	for i := range cut {
 		if n := strings.Count(string(book), fmt.Sprintf("cut-%d ", i)); n != 1 {
-			t.Errorf("POST %d is in the book %d times", i, n)
+			o.t.Errorf("POST %d is in the book %d times", i, n)
 		}
 	}
 	if events := o.must("events"); !strings.Contains(events, string(backstay.DrainForced)) && !strings.Contains(events, "in flight") {
-		t.Errorf("that requests were cut off is not told: %s", events)
+		o.t.Errorf("that requests were cut off is not told: %s", events)
 	}
 	o.at(version)
 }

@@ -19,16 +19,16 @@ func TestDeploysThatEndBadly(t *testing.T) {
 	o := startOdd(t)
 	for _, c := range []struct {
 		name string
-		run  func(*testing.T, *oddNode)
+		run  func(*oddNode)
 	}{
-		{"no way back is seen before anything is touched", noWayBack},
-		{"a hung proxy stops nobody", hungProxy},
-		{"both ill is stuck once", bothIll},
-		{"what was undone is not tried again by itself", notAgain},
+		{"no way back is seen before anything is touched", (*oddNode).noWayBack},
+		{"a hung proxy stops nobody", (*oddNode).hungProxy},
+		{"both ill is stuck once", (*oddNode).bothIll},
+		{"what was undone is not tried again by itself", (*oddNode).notAgain},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o.on(t)
-			c.run(t, o)
+			c.run(o)
 		})
 		if t.Failed() {
 			t.Fatal("the next case needs a node that is as it was")
@@ -36,40 +36,40 @@ func TestDeploysThatEndBadly(t *testing.T) {
 	}
 }
 
-func noWayBack(t *testing.T, o *oddNode) {
+func (o *oddNode) noWayBack() {
 	first, second := o.now(), o.install("")
 	program, err := os.ReadFile(o.program(first))
 	if err != nil {
-		t.Fatal(err)
+		o.t.Fatal(err)
 	}
 	refused := func(what string, args ...string) {
-		t.Helper()
+		o.t.Helper()
 		before := fmt.Sprint(o.odds())
 		text := o.ends(backstay.ExitRefused, args...)
 		if !strings.Contains(text, o.program(first)) || !strings.Contains(text, "nothing has changed") {
-			t.Errorf("%s is not told: %s", what, text)
+			o.t.Errorf("%s is not told: %s", what, text)
 		}
 		if after := fmt.Sprint(o.odds()); after != before {
-			t.Errorf("%s: processes were %s, are %s", what, before, after)
+			o.t.Errorf("%s: processes were %s, are %s", what, before, after)
 		}
 	}
 	o.underLoad(func() {
 		o.replace(first, append(program, 0))
 		refused("that the release in force was overwritten", "deploy", "odd", "--version", second)
 		if err := os.Remove(o.program(first)); err != nil {
-			t.Fatal(err)
+			o.t.Fatal(err)
 		}
 		refused("that the release in force was deleted", "deploy", "odd", "--version", second)
 		o.replace(first, program)
 		o.ends(backstay.ExitOK, "deploy", "odd", "--version", second)
 		if err := os.Remove(o.program(first)); err != nil {
-			t.Fatal(err)
+			o.t.Fatal(err)
 		}
 		refused("that the release before was deleted", "rollback", "odd")
 		o.replace(first, append(program, 0))
 		refused("that the release before was overwritten", "rollback", "odd")
 		if releases := o.must("releases", "odd"); !strings.Contains(releases, "not restorable") {
-			t.Errorf("releases does not tell: %s", releases)
+			o.t.Errorf("releases does not tell: %s", releases)
 		}
 		o.replace(first, program)
 		o.ends(backstay.ExitOK, "rollback", "odd")
@@ -93,15 +93,15 @@ func (o *oddNode) replace(version string, program []byte) {
 // hungProxy freezes the proxy in a deploy: while it has acknowledged nothing, no
 // instance that it may send requests to is stopped. It is killed, and the next
 // one sees the deploy through.
-func hungProxy(t *testing.T, o *oddNode) {
+func (o *oddNode) hungProxy() {
 	const conns = 8
 	version := o.install("")
 	old := o.whole("odd", 3)
 	proxy := role(o.status(), "proxy").PID
-	l := startLoad(t, o.address, conns, 2*time.Millisecond)
+	l := startLoad(o.t, o.address, conns, 2*time.Millisecond)
 	d := o.begin(version)
 	if err := syscall.Kill(proxy, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
+		o.t.Fatal(err)
 	}
 	o.until("the proxy is another", func(s api.Status) string {
 		gone := 0
@@ -114,41 +114,41 @@ func hungProxy(t *testing.T, o *oddNode) {
 		case syscall.Kill(proxy, 0) != nil:
 			return ""
 		case gone > 0:
-			t.Fatalf("%d old instances were stopped though the proxy had not acknowledged it", gone)
+			o.t.Fatalf("%d old instances were stopped though the proxy had not acknowledged it", gone)
 		}
 		return "it is frozen"
 	})
 	if d = o.watched(d.ID, func(api.Progress) {}); d.State != api.DeployDone {
-		t.Errorf("the deploy is %s: %s", d.State, d.Reason)
+		o.t.Errorf("the deploy is %s: %s", d.State, d.Reason)
 	}
 	o.at(version)
 	l.end()
 	if len(l.failures) > conns {
-		t.Errorf("%d requests failed, %d connections were open when the proxy died: %v", len(l.failures), conns, l.failures)
+		o.t.Errorf("%d requests failed, %d connections were open when the proxy died: %v", len(l.failures), conns, l.failures)
 	}
 	l.eachOrderOnce(o.dir + "/odd")
 	o.underLoad(func() {})
 }
 
-func bothIll(t *testing.T, o *oddNode) {
-	o.with(t, "min_ready: 300ms, progress_deadline: 2s", quickStop)
+func (o *oddNode) bothIll() {
+	o.with("min_ready: 300ms, progress_deadline: 2s", quickStop)
 	old := o.now()
 	ill := time.AfterFunc(500*time.Millisecond, func() { o.tell(old, "ill") })
 	defer ill.Stop()
 	text := o.ends(backstay.ExitPerson, "deploy", "odd", "--version", o.install("--ready-after 1h"))
 	if !strings.Contains(text, "stuck") || !strings.Contains(text, "and back at") {
-		t.Errorf("what is wrong with both is not told: %s", text)
+		o.t.Errorf("what is wrong with both is not told: %s", text)
 	}
 	stuck, processes := o.reaches(api.DeployStuck), fmt.Sprint(o.odds())
 	time.Sleep(3 * time.Second) // in which a planner that is not sure goes back and forth
 	if now := o.reaches(api.DeployStuck); now.ID != stuck.ID {
-		t.Errorf("%s is stuck, %s was", now.ID, stuck.ID)
+		o.t.Errorf("%s is stuck, %s was", now.ID, stuck.ID)
 	}
 	if after := fmt.Sprint(o.odds()); after != processes {
-		t.Errorf("processes were %s, are %s", processes, after)
+		o.t.Errorf("processes were %s, are %s", processes, after)
 	}
 	if why := o.must("why", "deploy/odd"); !strings.Contains(why, "stuck") {
-		t.Errorf("why does not say it: %s", why)
+		o.t.Errorf("why does not say it: %s", why)
 	}
 	o.untell(old, "ill")
 	o.until("what got well serves", func(s api.Status) string {
@@ -164,17 +164,17 @@ func bothIll(t *testing.T, o *oddNode) {
 	o.at(version)
 }
 
-func notAgain(t *testing.T, o *oddNode) {
+func (o *oddNode) notAgain() {
 	good, bad := o.now(), o.install("--die-after 50ms")
 	o.ends(backstay.ExitRolledBack, "deploy", "odd", "--version", bad)
 	tries := o.tries(bad)
 	check := func(after string) {
-		t.Helper()
+		o.t.Helper()
 		o.until("the agent is back", rolesOf("agent"))
 		time.Sleep(500 * time.Millisecond) // in which one that tries again does
 		o.at(good)
 		if now := o.tries(bad); now != tries {
-			t.Errorf("after %s the release that was undone ran %d times, %d before", after, now, tries)
+			o.t.Errorf("after %s the release that was undone ran %d times, %d before", after, now, tries)
 		}
 	}
 	o.kill("agent", syscall.SIGHUP)
@@ -184,7 +184,7 @@ func notAgain(t *testing.T, o *oddNode) {
 	o.must("apply", o.file)
 	check("apply")
 	if err := o.front.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
+		o.t.Fatal(err)
 	}
 	<-o.gone
 	o.start()
@@ -192,10 +192,10 @@ func notAgain(t *testing.T, o *oddNode) {
 	check("another up")
 	text := o.ends(backstay.ExitRefused, "deploy", "odd", "--version", bad)
 	if !strings.Contains(text, "--again") {
-		t.Errorf("the way to try again is not told: %s", text)
+		o.t.Errorf("the way to try again is not told: %s", text)
 	}
 	if err := os.WriteFile(o.mood(bad, "flags"), nil, 0o644); err != nil {
-		t.Fatal(err)
+		o.t.Fatal(err)
 	}
 	o.underLoad(func() { o.ends(backstay.ExitOK, "deploy", "odd", "--version", bad, "--again") })
 	o.at(bad)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -82,6 +83,7 @@ func (o *oddNode) text() string {
 
 // on has failures belong to t while it runs.
 func (o *oddNode) on(t *testing.T) {
+	t.Helper()
 	was := o.t
 	o.t = t
 	t.Cleanup(func() { o.t = was })
@@ -128,11 +130,11 @@ func (o *oddNode) untell(who, what string) {
 }
 
 // with applies other rules until the test ends.
-func (o *oddNode) with(t *testing.T, deploy, stop string) {
-	t.Helper()
+func (o *oddNode) with(deploy, stop string) {
+	o.t.Helper()
 	o.deploy, o.stop = deploy, stop
 	o.apply()
-	t.Cleanup(func() {
+	o.t.Cleanup(func() {
 		o.deploy, o.stop = quickDeploy, quickStop
 		o.apply()
 		o.whole("odd", o.replicas)
@@ -170,10 +172,8 @@ func (o *oddNode) reaches(states ...api.DeployState) api.Deploy {
 	o.t.Helper()
 	s := o.until(fmt.Sprintf("the deploy is %v", states), func(s api.Status) string {
 		d := find(s, "odd").Deploy
-		for _, state := range states {
-			if d.State == state {
-				return ""
-			}
+		if slices.Contains(states, d.State) {
+			return ""
 		}
 		return string(d.State) + ": " + d.Step + d.Reason
 	})
@@ -321,12 +321,12 @@ func field(text []byte, name string) string {
 }
 
 // dialIdle opens a connection that is used by hand.
-func dialIdle(t *testing.T, address string) (net.Conn, *bufio.Reader) {
-	t.Helper()
+func dialIdle(tb testing.TB, address string) (net.Conn, *bufio.Reader) {
+	tb.Helper()
 	c, err := net.DialTimeout("tcp", address, hang)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
+	tb.Cleanup(func() { _ = c.Close() })
 	return c, bufio.NewReader(c)
 }

@@ -33,25 +33,25 @@ func TestSuperviseCases(t *testing.T) {
 	alone := func() {}
 	for _, c := range []struct {
 		name string
-		run  func(*testing.T, *node)
+		run  func(*node)
 	}{
-		{"dependencies hold back who needs them", dependencies},
-		{"a dependency that fails for ever is named", failedDependency},
-		{"a second of each is begun", func(_ *testing.T, n *node) { alone = n.secondOfEach() }}, // it gives up while the others go on
-		{"what cannot be started is named", cannotStart},
-		{"crash loops of fifty cost little", crashLoops},
-		{"nothing of a tree survives its stop", treesStop},
-		{"who will not end is ended", willNotEnd},
-		{"a full disk of logs hurts nobody", fullDisk},
-		{"a line of 100 MB", endlessLine},
-		{"probes that hang, fork and fill their output", oddProbes},
-		{"a user that is deleted", deletedUser},
+		{"dependencies hold back who needs them", (*node).dependencies},
+		{"a dependency that fails for ever is named", (*node).failedDependency},
+		{"a second of each is begun", func(n *node) { alone = n.secondOfEach() }}, // it gives up while the others go on
+		{"what cannot be started is named", (*node).cannotStart},
+		{"crash loops of fifty cost little", (*node).crashLoops},
+		{"nothing of a tree survives its stop", (*node).treesStop},
+		{"who will not end is ended", (*node).willNotEnd},
+		{"a full disk of logs hurts nobody", (*node).fullDisk},
+		{"a line of 100 MB", (*node).endlessLine},
+		{"probes that hang, fork and fill their output", (*node).oddProbes},
+		{"a user that is deleted", (*node).deletedUser},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			was := n.t
 			n.t = t
 			defer func() { n.t = was }()
-			c.run(t, n)
+			c.run(n)
 		})
 	}
 	alone()
@@ -96,7 +96,7 @@ func is(state backstay.InstanceState) func(api.Instance) bool {
 
 func isReady(i api.Instance) bool { return i.State == backstay.Running && i.Ready }
 
-func dependencies(t *testing.T, n *node) {
+func (n *node) dependencies() {
 	n.serve(`
   prepare:
     run: { exec: [/bin/sh, -c, "sleep 0.5"], user: USER }
@@ -124,15 +124,15 @@ func dependencies(t *testing.T, n *node) {
 		{"the start of side", "the start of web", side.Started, web.Started},
 	} {
 		if order.b.Before(order.a) {
-			t.Errorf("%s at %v comes before %s at %v", order.second, order.b, order.first, order.a)
+			n.t.Errorf("%s at %v comes before %s at %v", order.second, order.b, order.first, order.a)
 		}
 	}
 	if !side.Started.Before(db.ReadySince) {
-		t.Error("side waited for db to be ready, started was enough")
+		n.t.Error("side waited for db to be ready, started was enough")
 	}
 }
 
-func failedDependency(t *testing.T, n *node) {
+func (n *node) failedDependency() {
 	broken := `
   base:
     run: { exec: [/bin/sh, -c, "echo no disk; exit 7"], user: USER }
@@ -144,11 +144,11 @@ func failedDependency(t *testing.T, n *node) {
 	n.serve(broken)
 	base := n.one("base", "has failed, and its log is read", func(i api.Instance) bool { return i.State == backstay.Failed && len(i.LastLog) > 0 })
 	if !strings.Contains(base.Because, "exited 7") || !strings.Contains(base.Because, "no disk") || base.NextStart.IsZero() {
-		t.Errorf("base: %q, next start %v", base.Because, base.NextStart)
+		n.t.Errorf("base: %q, next start %v", base.Because, base.NextStart)
 	}
 	above := n.one("above", "waits", is(backstay.Waiting))
 	if !slices.Contains(above.WaitsFor, "base") || above.PID != 0 {
-		t.Errorf("above waits for %v with pid %d", above.WaitsFor, above.PID)
+		n.t.Errorf("above waits for %v with pid %d", above.WaitsFor, above.PID)
 	}
 	for ref, want := range map[string][]string{
 		"service/base": {"exited 7", "no disk"}, "instance/" + base.ID: {"exited 7", "no disk"}, "instance/" + above.ID: {"base"},
@@ -156,19 +156,19 @@ func failedDependency(t *testing.T, n *node) {
 		why := n.must("why", ref)
 		for _, w := range want {
 			if !strings.Contains(why, w) {
-				t.Errorf("why %s lacks %q: %s", ref, w, why)
+				n.t.Errorf("why %s lacks %q: %s", ref, w, why)
 			}
 		}
 	}
 	if _, _, status := n.cli("status"); status != int(backstay.ExitDegraded) {
-		t.Errorf("status ended with %d though a service has failed", status)
+		n.t.Errorf("status ended with %d though a service has failed", status)
 	}
 	_, _, _ = n.cli("restart", "instance/"+above.ID) // whatever it says, it is no start
 	if again := n.one("above", "still waits", is(backstay.Waiting)); again.PID != 0 || again.ID != above.ID {
-		t.Errorf("a restart while waiting has led to %+v", again.Instance)
+		n.t.Errorf("a restart while waiting has led to %+v", again.Instance)
 	}
 	if err := syscall.Kill(role(n.status(), "agent").PID, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	n.until("the agent is back", rolesOf("agent"))
 	n.one("above", "waits with the next agent", is(backstay.Waiting))
@@ -177,13 +177,13 @@ func failedDependency(t *testing.T, n *node) {
 	n.write(header + strings.Replace(broken, "USER }\n    restart", "USER }\n    depends_on: { above: ready }\n    restart", 1))
 	_, errs, status := n.cli("apply", n.file)
 	if status != int(backstay.ExitUsage) || !strings.Contains(errs, "base") || !strings.Contains(errs, "above") {
-		t.Errorf("a cycle ended with %d: %s", status, errs)
+		n.t.Errorf("a cycle ended with %d: %s", status, errs)
 	}
 	n.one("above", "runs as before", isReady)
 	n.serve("")
 }
 
-func cannotStart(t *testing.T, n *node) {
+func (n *node) cannotStart() {
 	for name, c := range map[string]struct{ run, want string }{
 		"missing program":    {`exec: [DIR/x/missing], user: USER`, "DIR/x/missing"},
 		"directory":          {`exec: [DIR/x], user: USER`, "DIR/x"},
@@ -203,22 +203,22 @@ func cannotStart(t *testing.T, n *node) {
 			errs = i.Because + i.Last.String()
 		}
 		if want := n.fill(c.want); !strings.Contains(errs, want) {
-			t.Errorf("%s: %q is not named: %s%s", name, want, out, errs)
+			n.t.Errorf("%s: %q is not named: %s%s", name, want, out, errs)
 		}
 	}
 	n.serve("")
 }
 
-func fullDisk(t *testing.T, n *node) {
-	root(t)
+func (n *node) fullDisk() {
+	root(n.t)
 	logs := filepath.Join(n.dirs.Log, "noisy")
 	if err := os.MkdirAll(logs, 0o755); err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", logs, "tmpfs", 0, "size=1m"); err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = syscall.Unmount(logs, syscall.MNT_DETACH) })
+	n.t.Cleanup(func() { _ = syscall.Unmount(logs, syscall.MNT_DETACH) })
 	n.serve(`
   noisy:
     run: { exec: [/bin/sh, -c, "yes 'a line of the log' | head -c 20000000; echo > DIR/x/through; exec sleep 100000"], user: USER }
@@ -228,12 +228,12 @@ func fullDisk(t *testing.T, n *node) {
 		return err == nil && isReady(i) && i.Starts == 1
 	})
 	if events := n.must("events"); !strings.Contains(events, string(backstay.LogDropped)) {
-		t.Errorf("that bytes were dropped is not told: %s", events)
+		n.t.Errorf("that bytes were dropped is not told: %s", events)
 	}
 	n.serve("")
 }
 
-func endlessLine(t *testing.T, n *node) {
+func (n *node) endlessLine() {
 	const size = 100_000_000
 	n.serve(`
   endless:
@@ -249,16 +249,16 @@ func endlessLine(t *testing.T, n *node) {
 		return ""
 	})
 	if info, err := os.Stat(i.LogFile); err != nil || info.Size() != size+9 {
-		t.Errorf("%d bytes are in the file, want %d, %v", info.Size(), size+9, err)
+		n.t.Errorf("%d bytes are in the file, want %d, %v", info.Size(), size+9, err)
 	}
 	lines := strings.Split(strings.TrimSpace(n.must("logs", "endless", "-n", "2")), "\n")
 	if len(lines) != 2 || !strings.HasSuffix(lines[1], "the end") || len(lines[0]) > 1<<17 {
-		t.Errorf("logs prints %d lines, the first of %d bytes, the last %q", len(lines), len(lines[0]), lines[len(lines)-1])
+		n.t.Errorf("logs prints %d lines, the first of %d bytes, the last %q", len(lines), len(lines[0]), lines[len(lines)-1])
 	}
 	n.serve("")
 }
 
-func oddProbes(t *testing.T, n *node) {
+func (n *node) oddProbes() {
 	n.serve(`
   hangs:
     run: { exec: [/bin/sleep, "100000"], user: USER }
@@ -273,10 +273,10 @@ func oddProbes(t *testing.T, n *node) {
 	}
 	i := n.one("hangs", "was asked and did not answer", asked(6))
 	if i.Ready || i.Starts != 1 || !strings.Contains(i.Probes[0].Output, "no answer in") {
-		t.Errorf("hangs is ready %v after %d starts: %q", i.Ready, i.Starts, i.Probes[0].Output)
+		n.t.Errorf("hangs is ready %v after %d starts: %q", i.Ready, i.Starts, i.Probes[0].Output)
 	}
 	if got := len(n.of("hangs")); got > 1+3 { // itself, and one probe that is being asked
-		t.Errorf("%d processes of hangs", got)
+		n.t.Errorf("%d processes of hangs", got)
 	}
 	n.serve("")
 	n.until("nothing of the probes is left", func(api.Status) string {
@@ -338,40 +338,40 @@ func (n *node) again(kind string) *exec.Cmd {
 
 // deletedUser removes the user that a service runs as: what runs goes on and
 // comes back, and what would start anew names the user.
-func deletedUser(t *testing.T, n *node) {
-	root(t)
+func (n *node) deletedUser() {
+	root(n.t)
 	name := fmt.Sprintf("bs%d", os.Getpid())
-	command(t, "useradd", "--no-create-home", "--system", name)
+	command(n.t, "useradd", "--no-create-home", "--system", name)
 	deleted := false
-	t.Cleanup(func() {
+	n.t.Cleanup(func() {
 		if !deleted {
-			command(t, "userdel", name)
+			command(n.t, "userdel", name)
 		}
 	})
 	file := "\n  owned:\n    run: { exec: [/bin/sleep, \"100000\"], user: " + name + " }\n    deploy: { min_ready: 0s }\n"
 	n.serve(file)
 	was := n.one("owned", "runs", isReady)
-	command(t, "userdel", "--force", name)
+	command(n.t, "userdel", "--force", name)
 	deleted = true
 	if err := syscall.Kill(was.PID, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	n.one("owned", "runs again", func(i api.Instance) bool { return isReady(i) && i.PID != was.PID })
 	out, errs, status := n.cli("restart", "owned")
 	if status == 0 || !strings.Contains(out+errs, name) {
-		t.Errorf("a restart ended with %d and does not name the user: %s%s", status, out, errs)
+		n.t.Errorf("a restart ended with %d and does not name the user: %s%s", status, out, errs)
 	}
 	n.one("owned", "still runs", isReady)
 	n.write(header + strings.Replace(file, "100000", "100001", 1))
 	if out, errs, status = n.cli("apply", n.file); status == 0 || !strings.Contains(out+errs, name) {
-		t.Errorf("apply ended with %d and does not name the user: %s%s", status, out, errs)
+		n.t.Errorf("apply ended with %d and does not name the user: %s%s", status, out, errs)
 	}
 	n.serve("")
 }
 
-func command(t *testing.T, argv ...string) {
-	t.Helper()
+func command(tb testing.TB, argv ...string) {
+	tb.Helper()
 	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v: %s", strings.Join(argv, " "), err, out)
+		tb.Fatalf("%s: %v: %s", strings.Join(argv, " "), err, out)
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // crashLoops has fifty instances that die at once, for ever: the keeper and the
 // agent must have time for all others.
-func crashLoops(t *testing.T, n *node) {
+func (n *node) crashLoops() {
 	const window = 8 * time.Second
 	n.serve(`
   loop:
@@ -38,12 +38,12 @@ func crashLoops(t *testing.T, n *node) {
 	time.Sleep(time.Duration(pick(0, 60)) * time.Second) // the long form looks at loops that have backed off
 	s := n.status()
 	pids := []int{role(s, "keeper").PID, role(s, "agent").PID}
-	before := cpuOf(t, pids)
+	before := cpuOf(n.t, pids)
 	time.Sleep(window)
-	share := float64(cpuOf(t, pids)-before) / float64(window)
-	t.Logf("keeper and agent used %.1f %% of a core", 100*share)
+	share := float64(cpuOf(n.t, pids)-before) / float64(window)
+	n.t.Logf("keeper and agent used %.1f %% of a core", 100*share)
 	if share > 0.5 { // ten times what is promised: a ceiling, not a measurement
-		t.Errorf("keeper and agent used %.0f %% of a core", 100*share)
+		n.t.Errorf("keeper and agent used %.0f %% of a core", 100*share)
 	}
 	n.must("stop", "loop")
 	n.until("they are gone", func(s api.Status) string {
@@ -56,12 +56,12 @@ func crashLoops(t *testing.T, n *node) {
 }
 
 // cpuOf returns the time that processes have used so far.
-func cpuOf(t *testing.T, pids []int) (used time.Duration) {
-	t.Helper()
+func cpuOf(tb testing.TB, pids []int) (used time.Duration) {
+	tb.Helper()
 	for _, pid := range pids {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
 		for _, f := range fields[11:13] { // utime and stime, in hundredths
@@ -86,7 +86,7 @@ func (n *node) of(service string) (pids []int) {
 	return pids
 }
 
-func treesStop(t *testing.T, n *node) {
+func (n *node) treesStop() {
 	n.serve(`
   away:
     run: { exec: [/bin/sh, -c, "(setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' &) ; sleep 100000"], user: USER }
@@ -121,7 +121,7 @@ func (n *node) vanished(service string) {
 	}
 }
 
-func willNotEnd(t *testing.T, n *node) {
+func (n *node) willNotEnd() {
 	n.serve(`
   deaf:
     run: { exec: [/bin/sh, -c, "trap '' TERM; while :; do sleep 0.1; done"], user: USER }
@@ -136,9 +136,9 @@ func willNotEnd(t *testing.T, n *node) {
 	n.one("deaf", "runs", isReady)
 	frozen, traced := n.one("frozen", "runs", isReady), n.one("traced", "runs", isReady)
 	if err := syscall.Kill(frozen.PID, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
-	letGo := trace(t, traced.PID)
+	letGo := trace(n.t, traced.PID)
 	n.must("stop", "traced") // its tracer holds its end back, and nobody else's
 	for _, name := range []string{"deaf", "frozen"} {
 		n.must("stop", name)
@@ -146,7 +146,7 @@ func willNotEnd(t *testing.T, n *node) {
 	}
 	events := n.must("events")
 	if !strings.Contains(events, "exited 4") {
-		t.Error("the frozen one could not end by itself")
+		n.t.Error("the frozen one could not end by itself")
 	}
 	letGo()
 	n.vanished("traced")
@@ -154,12 +154,12 @@ func willNotEnd(t *testing.T, n *node) {
 }
 
 // trace attaches to a process and holds it as a debugger does, until letGo.
-func trace(t *testing.T, pid int) (letGo func()) {
-	t.Helper()
+func trace(tb testing.TB, pid int) (letGo func()) {
+	tb.Helper()
 	release, attached := make(chan struct{}), make(chan error, 1)
 	go holdTraced(pid, attached, release)
 	if err := <-attached; err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return func() { close(release) }
 }
