@@ -201,7 +201,14 @@ func endRoles(ctx context.Context, d Dirs) error {
 		}
 	}
 	all.Wait()
-	return errors.Join(append(errs, k.Leave(ctx))...)
+	if err := errors.Join(append(errs, k.Leave(ctx))...); err != nil {
+		return err
+	}
+	select { // it has said that it goes; now it has gone
+	case <-k.Done():
+	case <-ctx.Done():
+	}
+	return nil
 }
 
 func endOne(ctx context.Context, k *keeperclient.Client, id string) error {
