@@ -263,6 +263,7 @@ func (l *lines) count() int {
 const hang = time.Minute
 
 func hanging(t *testing.T) context.Context {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	t.Cleanup(cancel)
 	return ctx
