@@ -92,15 +92,6 @@ func newNode(tb testing.TB) *node {
 	return n
 }
 
-// up starts the front on text and waits until the agent answers.
-func up(tb testing.TB, text string) *node {
-	tb.Helper()
-	n := newNode(tb)
-	n.write(text)
-	n.start()
-	return n
-}
-
 // write writes the file; DIR in it is the node's directory, USER a line that
 // root must write.
 func (n *node) write(text string) {
