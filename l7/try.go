@@ -26,8 +26,8 @@ func (ex *exchange) try(m *member) try {
 	// After a write that failed in the middle an answer may be here all the same:
 	// a server that refuses a body early says so and closes.
 	if ex.stream.on {
+		t.kept, ex.replay = false, false // before: the stream asks how patient to be
 		ex.startStream(u)
-		t.kept, ex.replay = false, false
 	}
 	t.outcome = ex.await(u)
 	t.kept = ex.replay
