@@ -156,5 +156,4 @@ type Welcome struct {
 	BootID  string
 	Cgroups bool   // instances are tracked by cgroup, else by /proc
 	Why     string // why not, if not
-	Build   uint64 // of the keeper's program: equal bytes have equal numbers
 }

@@ -49,7 +49,7 @@ func message() keeperwire.Msg {
 	spec, s := full(), slot()
 	return keeperwire.Msg{
 		Kind: keeperwire.Put, N: 1 << 31, ID: "a", Name: "b", Code: "c", Text: "d", Seq: 1 << 62, Signal: -1, Flag: true, Version: 0x0102,
-		Welcome: &keeperwire.Welcome{Version: 1, Gen: 2, PID: 3, BootID: "b", Cgroups: true, Why: "w", Build: 4},
+		Welcome: &keeperwire.Welcome{Version: 1, Gen: 2, PID: 3, BootID: "b", Cgroups: true, Why: "w"},
 		Spec:    &spec, Slot: &s, Note: []byte{0},
 		Event: &keeperwire.Event{
 			Seq: 1, At: 2, Boot: 3, Kind: keeperwire.EvExited, ID: "x", PID: 4, State: keeperwire.Backoff,
@@ -64,7 +64,7 @@ func message() keeperwire.Msg {
 
 func record() keeperwire.Record {
 	r := keeperwire.Record{
-		Slot: slot(), SpecArea: 1, SpecLen: 2, Cgroup: "c", LogFile: "/l", Out: 3, Err: 4, KillAt: 5,
+		Slot: slot(), SpecArea: 1, SpecLen: 2, Cgroup: "c", LogFile: "/l", KillAt: 5,
 		Ended: true, Asked: true, Crashed: true, Reason: "r",
 		Machine: restart.Machine{Wanted: true, Running: true, Failed: true, Told: true, Failures: 1, Pause: 2, Up: 3, ReadyAt: 4, Due: 5, Part: 6},
 	}

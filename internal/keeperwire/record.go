@@ -18,8 +18,6 @@ type Record struct {
 	// Of the present run: a changed spec counts only from the next one on.
 	Cgroup  string
 	LogFile string
-	Out     uint64 // inode of the FIFO of stdout
-	Err     uint64
 	KillAt  int64 // CLOCK_BOOTTIME, ns: when the tree is killed; 0 is never
 	Ended   bool  // the main process has; the rest of the tree may not
 	Asked   bool  // we have signalled it
@@ -35,9 +33,7 @@ func (r *Record) Append(b []byte) []byte {
 	b = putUint(b, 4, uint64(r.SpecLen))
 	b = putBytes(b, 5, r.Cgroup)
 	b = putBytes(b, 6, r.LogFile)
-	b = putUint(b, 7, r.Out)
-	b = putUint(b, 8, r.Err)
-	b = putInt(b, 9, r.KillAt)
+	b = putInt(b, 9, r.KillAt) // 7 and 8 were inodes of FIFOs
 	b = putBool(b, 10, r.Ended)
 	b = putBool(b, 11, r.Asked)
 	b = putBool(b, 12, r.Crashed)
@@ -65,10 +61,6 @@ func (r *Record) take(tag byte, v value) {
 		r.Cgroup = v.str()
 	case 6:
 		r.LogFile = v.str()
-	case 7:
-		r.Out = v.uint()
-	case 8:
-		r.Err = v.uint()
 	case 9:
 		r.KillAt = v.int()
 	case 10:

@@ -205,8 +205,7 @@ func (w *Welcome) append(b []byte) []byte {
 	b = putInt(b, 3, w.PID)
 	b = putBytes(b, 4, w.BootID)
 	b = putBool(b, 5, w.Cgroups)
-	b = putBytes(b, 6, w.Why)
-	return putUint(b, 7, w.Build)
+	return putBytes(b, 6, w.Why) // 7 was the sum of the program
 }
 
 func (w *Welcome) take(tag byte, v value) {
@@ -223,7 +222,5 @@ func (w *Welcome) take(tag byte, v value) {
 		w.Cgroups = v.bool()
 	case 6:
 		w.Why = v.str()
-	case 7:
-		w.Build = v.uint()
 	}
 }

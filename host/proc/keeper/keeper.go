@@ -1,12 +1,18 @@
 package keeper
 
 import (
+	"errors"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/backstay/backstay/host/proc/keeper/pump"
+	"github.com/backstay/backstay/host/proc/keeper/records"
+	"github.com/backstay/backstay/host/proc/keeper/sys"
+	"github.com/backstay/backstay/host/proc/keeper/trees"
 	"github.com/backstay/backstay/internal/keeperwire"
 )
 
@@ -15,76 +21,58 @@ func Version() string {
 	return strconv.Itoa(keeperwire.Version>>8) + "." + strconv.Itoa(keeperwire.Version&0xff)
 }
 
-// Who an epoll event is for.
-const (
-	forTimer = iota
-	forSignal
-	forListener
-	forConn // place in conns
-	forPid  // place in slots
-	forLink // place in slots
-	forPumper
-	forProbe // place in probes: its end
-	forProbeLink
-	forProbeOut
-)
-
 // keeper is the loop and all that it owns.
 type keeper struct {
-	dir   string
-	boot  string
-	gen   uint64
-	lock  int
-	state *state
-	ring  *ring
-	cg    cgroups
+	*sys.Loop
 
-	ep, timer, listener int
-	due                 time.Duration // when the timer is set for; 0 is never
-	clock               time.Duration // of this turn of the loop
+	dir      string
+	boot     string
+	gen      uint64
+	state    *records.State
+	ring     *records.Ring
+	trees    *trees.Forest
+	pumper   *pump.Pumper
+	listener int
 
 	slots  map[string]*slot
 	places []*slot // by place in the state file; nil is free
 	pids   map[int]*slot
-	probes []*probe
-	conns  []*conn
+	turns  []*slot // that wait to be started
+	probes map[*probe]bool
+	conns  map[int]*conn  // by descriptor
 	fds    map[string]int // held for others, by name
 
-	strangers   []string
-	strangersAt time.Duration
-	pumper      *pumper
-	news        int // where it is heard
-	signals     *signals
-	null        int
-	peeked      []byte
-	frame       []byte // for frames that come in
-	out         []byte // and go out
-	dice        uint64
-	turns       []*slot // that wait to be started
-	build       uint64
-	leaving     bool // PID 1 was told to end: when all have
-	left        bool // leave now
+	sweepAt time.Duration
+	null    int
+	frame   []byte // for frames that come in
+	out     []byte // and go out
+	dice    uint64
+	leaving bool // PID 1 was told to end: when all have
+	left    bool // leave now
 }
 
 // Run keeps dir until it is told to leave, or finds a keeper that is as good.
 func Run(dir string) error {
 	settle()
-	_ = spill("/proc/self/comm", "backstay-keeper") // what settle has made "exe"
+	_ = sys.Spill("/proc/self/comm", "backstay-keeper") // what settle has made "exe"
 	k, err := newKeeper(dir)
-	if k == nil || err != nil {
+	if err != nil {
+		return err
+	}
+	if locked, err := k.take(); !locked {
 		return err
 	}
 	if err := k.begin(); err != nil {
 		return err
 	}
 	for !k.left {
-		if err := k.turn(); err != nil {
+		k.nextTurns()
+		k.At(k.soonest())
+		if err := k.Turn(k.timers); err != nil {
 			return err
 		}
 	}
-	if k.cg.base != "" {
-		k.cg.rmdirs("") // what is empty; the next keeper makes what it needs
-	}
+	k.trees.Clear("") // what is empty; the next keeper makes what it needs
 	return nil
 }
 
@@ -111,75 +99,49 @@ func settle() {
 
 func newKeeper(dir string) (*keeper, error) {
 	if !strings.HasPrefix(dir, "/") {
-		return nil, failure{"open " + dir, "want an absolute path"}
+		return nil, sys.Fail("open "+dir, errors.New("want an absolute path"))
 	}
 	k := &keeper{
-		dir: strings.TrimRight(dir, "/"), slots: map[string]*slot{}, pids: map[int]*slot{}, fds: map[string]int{},
-		peeked: make([]byte, peekSize), frame: make([]byte, keeperwire.MaxFrame), dice: uint64(wall()) | 1,
+		dir: strings.TrimRight(dir, "/"), slots: map[string]*slot{}, pids: map[int]*slot{}, probes: map[*probe]bool{},
+		conns: map[int]*conn{}, fds: map[string]int{}, frame: make([]byte, keeperwire.MaxFrame), dice: uint64(sys.Wall()) | 1,
 	}
-	b, err := slurp("/proc/sys/kernel/random/boot_id", make([]byte, 64))
+	b, err := sys.Slurp("/proc/sys/kernel/random/boot_id", make([]byte, 64))
 	if err != nil {
-		return nil, failure{"read boot id", named(err)}
+		return nil, sys.Fail("read boot id", err)
 	}
 	k.boot = strings.TrimSpace(string(b))
 	_ = syscall.Mkdir(k.dir, 0o700)
-	if err := mkdir(k.dir + "/i"); err != nil {
-		return nil, failure{"make " + k.dir + "/i", named(err)}
+	if err := sys.Mkdir(k.dir + "/i"); err != nil {
+		return nil, sys.Fail("make "+k.dir+"/i", err)
 	}
-	return k, k.take()
+	return k, nil
 }
 
-// failure is an error with its story: "open /run/x: EACCES (permission denied)".
-type failure struct{ did, why string }
-
-func (f failure) Error() string { return f.did + ": " + f.why }
-
 // begin opens what a keeper has, adopts what runs, and starts what must.
-func (k *keeper) begin() error {
-	if k.lock < 0 { // somebody else keeps it
-		k.left = true
-		return nil
+func (k *keeper) begin() (err error) {
+	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, sys.PrSubreaper, 1, 0)
+	var same bool
+	if k.state, k.gen, same, err = records.OpenState(k.dir+"/state", k.boot); err != nil {
+		return err
 	}
-	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, prSubreaper, 1, 0)
-	st, gen, same, err := openState(k.dir+"/state", k.boot)
+	if k.ring, err = records.OpenRing(k.dir + "/events"); err != nil {
+		return sys.Fail("open events", err)
+	}
+	if k.null, err = sys.Open("/dev/null", syscall.O_RDWR, 0); err != nil {
+		return sys.Fail("open /dev/null", err)
+	}
+	if k.Loop, err = sys.NewLoop(); err != nil {
+		return err
+	}
+	k.pumper, err = pump.New(func(place int, id string, total uint64) { k.Do(func() { k.lost(place, id, total) }) })
 	if err != nil {
 		return err
 	}
-	k.state, k.gen = st, gen
-	if k.ring, err = openRing(k.dir + "/events"); err != nil {
-		return failure{"open events", named(err)}
-	}
-	k.cg = findCgroups("backstay-" + hex(keeperwire.Sum([]byte(k.dir))))
-	if err := k.open(); err != nil {
-		return err
-	}
-	k.clock = boottime()
+	k.hear()
+	k.trees = trees.New(k.dir, "backstay-"+hex(keeperwire.Sum([]byte(k.dir))))
 	k.adopt(same)
 	k.bootFile()
 	return k.listen()
-}
-
-// open makes what the loop needs.
-func (k *keeper) open() (err error) {
-	if k.ep, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
-		return failure{"epoll", named(err)}
-	}
-	if k.timer, err = timerfd(); err != nil {
-		return failure{"timerfd", named(err)}
-	}
-	if k.null, err = syscall.Open("/dev/null", syscall.O_RDWR|syscall.O_CLOEXEC, 0); err != nil {
-		return failure{"open /dev/null", named(err)}
-	}
-	if k.pumper, k.news, err = newPumper(); err != nil {
-		return err
-	}
-	if k.signals, err = hear(); err != nil {
-		return failure{"pipe", named(err)}
-	}
-	k.watch(k.timer, forTimer, 0)
-	k.watch(k.signals.out, forSignal, 0)
-	k.watch(k.news, forPumper, 0)
-	return nil
 }
 
 func hex(v uint64) string {
@@ -187,111 +149,61 @@ func hex(v uint64) string {
 	return strings.Repeat("0", 16-len(s)) + s
 }
 
-// watch has the loop woken when fd can be read.
-func (k *keeper) watch(fd, who, place int) {
-	if err := k.control(syscall.EPOLL_CTL_ADD, fd, who, place, syscall.EPOLLIN); err != nil {
-		say("watch a descriptor:", named(err))
-	}
-}
-
-func (k *keeper) control(op, fd, who, place int, events uint32) error {
-	ev := syscall.EpollEvent{Events: events, Fd: int32(who), Pad: int32(place)}
-	return syscall.EpollCtl(k.ep, op, fd, &ev)
-}
-
-// unwatch closes fd, which ends its watch: nobody else has this description open.
-func (k *keeper) unwatch(fd *int) {
-	if *fd >= 0 {
-		_ = syscall.EpollCtl(k.ep, syscall.EPOLL_CTL_DEL, *fd, nil)
-	}
-	closeFD(fd)
-}
-
-func (k *keeper) now() time.Duration { return k.clock }
-
-// at wakes the loop at t or before; 0 is never.
-func (k *keeper) at(t time.Duration) {
-	if t > 0 && (k.due == 0 || t < k.due) {
-		k.due = t
-		setTimer(k.timer, t)
-	}
-}
-
-// turn is one round of the loop: messages and ends first, then what is due, so
-// that a word that came in time counts however late we are.
-func (k *keeper) turn() error {
-	var events [64]syscall.EpollEvent
-	n, err := syscall.EpollWait(k.ep, events[:], -1)
-	if err != nil && err != syscall.EINTR {
-		return failure{"epoll_wait", named(err)}
-	}
-	k.clock = boottime()
-	for _, ev := range events[:max(n, 0)] {
-		k.dispatch(int(ev.Fd), int(ev.Pad), ev.Events)
-	}
-	if k.due > 0 && k.clock >= k.due {
-		k.timers()
-	}
-	k.nextTurns()
-	return nil
-}
-
-func (k *keeper) dispatch(who, place int, events uint32) {
-	switch who {
-	case forTimer:
-		var b [8]byte
-		_, _ = syscall.Read(k.timer, b[:])
-	case forSignal:
-		k.signalled()
-	case forListener:
-		k.accept()
-	case forConn:
-		k.serve(place, events)
-	case forPid:
-		k.died(k.places[place])
-	case forLink:
-		k.staged(k.places[place])
-	case forPumper:
-		for _, n := range k.pumper.heard(k.news) {
-			k.lost(n.place, n.id, n.total)
-		}
-	case forProbe, forProbeLink, forProbeOut:
-		k.probed(k.probes[place], who)
-	}
-}
-
 // lateWake is how late a timer may be before it says that we, or the host, were
 // stopped: then nobody else's silence counts.
 const lateWake = time.Second
 
-// timers does what is due, and sets the timer for what is due next.
-func (k *keeper) timers() {
-	late := k.clock-k.due > lateWake
-	k.due = 0
-	setTimer(k.timer, 0)
+// timers does what is due.
+func (k *keeper) timers(late time.Duration) {
 	for _, s := range k.slots {
-		if late {
-			s.heard = k.clock
+		if late > lateWake {
+			s.heard = k.Clock
 		}
 		k.ticked(s)
 	}
-	for _, p := range k.probes {
-		if p != nil {
-			k.probeTicked(p)
-		}
+	for p := range k.probes {
+		k.lookAtProbe(p)
 	}
-	if k.strangersAt > 0 && k.clock >= k.strangersAt {
-		k.killStrangers()
+	if k.sweepAt > 0 && k.Clock >= k.sweepAt {
+		k.sweepAt = 0
+		k.sweep()
 	}
+}
+
+// strangersLive is how long processes of our trees that no record knows may go on:
+// so long an older keeper or a person may need to claim them.
+const strangersLive = 10 * time.Second
+
+func (k *keeper) sweep() {
+	known := make([]string, 0, 2*len(k.slots))
 	for _, s := range k.slots {
-		k.at(s.due())
+		known = append(known, s.rec.Cgroup, s.spec.Cgroup)
 	}
-	for _, p := range k.probes {
-		if p != nil {
-			k.at(p.due)
+	k.trees.Sweep(known)
+}
+
+// soonest is when timers has something to do.
+func (k *keeper) soonest() time.Duration {
+	t := k.sweepAt
+	for _, s := range k.places {
+		if s != nil {
+			t = soonest(t, s.due())
 		}
 	}
-	k.at(k.strangersAt)
+	for p := range k.probes {
+		t = soonest(t, p.due)
+	}
+	return t
+}
+
+// soonest is the first of ts; 0 is never.
+func soonest(ts ...time.Duration) (first time.Duration) {
+	for _, t := range ts {
+		if t > 0 && (first == 0 || t < first) {
+			first = t
+		}
+	}
+	return first
 }
 
 // chance is the restart machine's jitter: spread, not secret (xorshift).
@@ -300,4 +212,47 @@ func (k *keeper) chance() float64 {
 	k.dice ^= k.dice >> 7
 	k.dice ^= k.dice << 17
 	return float64(k.dice>>11) / (1 << 53)
+}
+
+// hear has signals arrive as jobs. A signalfd would need them blocked in every
+// thread, which the Go runtime does not offer.
+func (k *keeper) hear() {
+	c := make(chan os.Signal, 16)
+	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGCHLD)
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ) // a client that went, a log too large: both are answers of write
+	go func() {
+		for sig := range c {
+			k.Do(func() { k.signalled(sig) })
+		}
+	}()
+}
+
+// signalled acts on a signal. Told to end, the keeper leaves its children, whom
+// the next one adopts; PID 1 of a container takes them along, so it stops them.
+func (k *keeper) signalled(sig os.Signal) {
+	switch {
+	case sig == syscall.SIGCHLD:
+		k.reap()
+	case sig == syscall.SIGHUP:
+		if s := k.slots[keeperwire.AgentID]; s != nil {
+			_ = sys.PidfdSignal(s.pidfd, syscall.SIGHUP)
+		}
+	case syscall.Getpid() != 1:
+		sys.Say("told to end; the children stay")
+		k.left = true
+	default:
+		k.leaving = true
+		for _, s := range k.slots {
+			k.stop(s, "the container ends")
+		}
+		k.leaveIfAlone()
+	}
+}
+
+func (k *keeper) leaveIfAlone() {
+	busy := false
+	for _, s := range k.slots {
+		busy = busy || s.busy()
+	}
+	k.left = k.left || k.leaving && !busy
 }

@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/backstay/backstay/host/proc/keeper/sys"
+	"github.com/backstay/backstay/host/proc/keeper/trees"
 	"github.com/backstay/backstay/internal/keeperwire"
 	"github.com/backstay/backstay/internal/restart"
 )
@@ -18,16 +20,15 @@ type slot struct {
 	proc
 	piped bool // the pumper has its FIFOs
 
-	heard     time.Duration // its last word to us
-	lookAt    time.Duration // when to look whether its tree is gone, or its code known
-	look      time.Duration // the pause before that
-	codeBy    time.Duration // when to give up to look for its code
-	retryAt   time.Duration // when to try again a start that was not its own fault to fail
-	retry     time.Duration
-	waits     string // name of a descriptor that it cannot start without
-	told      bool   // what is left of its tree was told to stop
-	oomBefore int
-	killed    bool // we have sent SIGKILL
+	heard   time.Duration // its last word to us
+	lookAt  time.Duration // when to look whether its tree is gone, or its code known
+	look    time.Duration // the pause before that
+	codeBy  time.Duration // when to give up to look for its code
+	retryAt time.Duration // when to try again a start that was not its own fault to fail
+	retry   time.Duration
+	waits   string // name of a descriptor that it cannot start without
+	told    bool   // what is left of its tree was told to stop
+	killed  bool   // we have sent SIGKILL
 }
 
 // proc is a process just cloned, or found.
@@ -39,9 +40,18 @@ type proc struct {
 
 var noProc = proc{pidfd: -1, link: -1}
 
-func newSlot(place int) *slot {
-	return &slot{place: place, proc: noProc}
+// seat gives a slot its place among the others.
+func (k *keeper) seat(s *slot, spec keeperwire.Spec) {
+	for len(k.places) <= s.place {
+		k.places = append(k.places, nil)
+	}
+	k.places[s.place], k.slots[spec.ID] = s, s
+	spec.Argv, spec.Env = nil, nil
+	s.spec = spec
 }
+
+// tree is who belongs to s.
+func (s *slot) tree() trees.Tree { return trees.Tree{Cgroup: s.rec.Cgroup, Mark: s.rec.Slot.ID} }
 
 // busy reports whether a process of the slot may be there.
 func (s *slot) busy() bool {
@@ -50,22 +60,11 @@ func (s *slot) busy() bool {
 
 // due is the next moment at which ticked has something to do.
 func (s *slot) due() time.Duration {
-	t := soonest(s.lookAt, s.retryAt)
+	next := s.rec.Machine.Due
 	if s.pid > 0 {
-		t = soonest(t, time.Duration(s.rec.KillAt), s.silentAt())
-	} else {
-		t = soonest(t, s.rec.Machine.Due, time.Duration(s.rec.KillAt))
+		next = s.silentAt()
 	}
-	return t
-}
-
-func soonest(ts ...time.Duration) (first time.Duration) {
-	for _, t := range ts {
-		if t > 0 && (first == 0 || t < first) {
-			first = t
-		}
-	}
-	return first
+	return soonest(s.lookAt, s.retryAt, time.Duration(s.rec.KillAt), next)
 }
 
 // silentAt is when the slot has been silent for too long.
@@ -80,22 +79,22 @@ func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
 // ticked does what is due for s.
 func (k *keeper) ticked(s *slot) {
-	now := k.now()
-	is := func(t time.Duration) bool { return t > 0 && now >= t }
+	is := func(t time.Duration) bool { return t > 0 && k.Clock >= t }
 	if is(s.lookAt) {
 		s.lookAt = 0
 		k.lookAgain(s)
 	}
 	if s.pid > 0 && is(s.silentAt()) {
-		s.heard = now
-		say(s.rec.Slot.ID, "has been silent for", strconv.Itoa(int(s.spec.SilentMS)), "ms: killed")
-		k.kill(s, "silent for "+strconv.Itoa(int(s.spec.SilentMS))+"ms", true)
+		s.heard = k.Clock
+		why := "silent for " + strconv.Itoa(int(s.spec.SilentMS)) + "ms"
+		sys.Say(s.rec.Slot.ID, "is killed:", why)
+		k.kill(s, why, true)
 	}
-	if is(time.Duration(s.rec.KillAt)) && s.busy() {
+	if is(time.Duration(s.rec.KillAt)) {
 		s.rec.KillAt = 0
-		s.killed = true
-		k.killTree(s.rec.Cgroup, s.rec.Slot.ID)
-		k.lookSoon(s)
+		if s.busy() {
+			k.killAll(s)
+		}
 		k.save(s)
 	}
 	if is(s.retryAt) {
@@ -110,13 +109,12 @@ func (k *keeper) ticked(s *slot) {
 // step asks the machine, and does what it says.
 func (k *keeper) step(s *slot, ev restart.Event) {
 	m := &s.rec.Machine
-	eff := m.Step(s.spec.Restart, ev, k.now(), k.chance())
+	eff := m.Step(s.spec.Restart, ev, k.Clock, k.chance())
 	s.rec.Slot.Failures, s.rec.Slot.NextStart = m.Failures, int64(m.Due)
 	switch eff.Do {
 	case restart.StartNow:
 		s.retry = 0
 		k.start(s)
-		return
 	case restart.StartAt:
 		k.become(s, keeperwire.Backoff)
 	case restart.FailUntil:
@@ -126,35 +124,37 @@ func (k *keeper) step(s *slot, ev restart.Event) {
 	case restart.BeCompleted:
 		k.rest(s, keeperwire.Completed)
 	case restart.Nothing:
+		k.save(s)
 	}
-	k.save(s)
-	k.at(s.due())
 }
 
 // become records a state that is not an exit or a start, and tells it.
 func (k *keeper) become(s *slot, state keeperwire.State) {
-	if s.rec.Slot.State == state && state != keeperwire.Backoff && state != keeperwire.Failed {
-		return
-	}
+	same := s.rec.Slot.State == state && state != keeperwire.Backoff && state != keeperwire.Failed
 	s.rec.Slot.State = state
 	k.save(s)
-	k.tell(s, keeperwire.Event{Kind: keeperwire.EvState, Text: []byte(s.rec.Slot.Why)})
+	if !same {
+		k.tell(s, keeperwire.Event{Kind: keeperwire.EvState, Text: []byte(s.rec.Slot.Why)})
+	}
 }
 
 // rest is a slot that nobody wants running: what it holds open is closed.
 func (k *keeper) rest(s *slot, state keeperwire.State) {
 	s.retryAt, s.waits, s.rec.Slot.Why = 0, "", ""
-	k.closePipes(s)
+	if s.piped {
+		s.piped = false
+		k.pumper.Close(s.place)
+	}
 	k.become(s, state)
 	k.leaveIfAlone()
 }
 
 // save writes the record of s. A disk that refuses is said; what runs goes on,
-// and nothing new is started without a record (see start).
+// and nothing new is started without a record (see launch).
 func (k *keeper) save(s *slot) bool {
-	err := k.state.save(s.place, &s.rec)
+	err := k.state.Save(s.place, &s.rec)
 	if err != nil {
-		say("write record of", s.rec.Slot.ID+":", named(err))
+		sys.Say("write record of", s.rec.Slot.ID+":", sys.Named(err))
 	}
 	return err == nil
 }
@@ -162,16 +162,14 @@ func (k *keeper) save(s *slot) bool {
 // tell adds an event about s to the ring, and wakes who listens.
 func (k *keeper) tell(s *slot, e keeperwire.Event) {
 	r := &s.rec.Slot
-	e.At, e.Boot, e.ID, e.State = wall(), int64(boottime()), r.ID, r.State
+	e.At, e.Boot, e.ID, e.State = sys.Wall(), int64(sys.Boottime()), r.ID, r.State
 	if e.PID == 0 {
 		e.PID = r.PID
 	}
 	e.NextStart, e.Starts, e.Failures = r.NextStart, r.Starts, r.Failures
-	k.ring.add(&e)
+	k.ring.Add(&e)
 	for _, c := range k.conns {
-		if c != nil && c.subscribed {
-			k.feed(c)
-		}
+		k.feed(c)
 	}
 }
 
@@ -185,12 +183,10 @@ func (k *keeper) stop(s *slot, reason string) {
 		return // over, or under way
 	}
 	s.rec.Asked, s.rec.Reason = true, clip(reason)
-	s.rec.KillAt = int64(k.now() + max(ms(s.spec.GraceMS), 1))
-	_ = pidfdSignal(s.pidfd, s.stopSignal())
-	_ = pidfdSignal(s.pidfd, sigcont)
+	s.rec.KillAt = int64(k.Clock + max(ms(s.spec.GraceMS), 1))
+	_ = sys.PidfdSignal(s.pidfd, s.stopSignal())
+	_ = sys.PidfdSignal(s.pidfd, syscall.SIGCONT)
 	k.become(s, keeperwire.Stopping)
-	k.save(s)
-	k.at(s.due())
 }
 
 func (s *slot) stopSignal() syscall.Signal {
@@ -209,15 +205,18 @@ func (k *keeper) kill(s *slot, reason string, wanted bool) {
 	if !s.busy() {
 		return
 	}
-	s.rec.Asked, s.rec.Reason, s.killed, s.rec.KillAt = true, clip(reason), true, 0
+	s.rec.Asked, s.rec.Reason, s.rec.KillAt = true, clip(reason), 0
 	s.rec.Crashed = s.rec.Crashed || s.rec.Machine.Wanted
-	k.killTree(s.rec.Cgroup, s.rec.Slot.ID)
-	_ = pidfdSignal(s.pidfd, syscall.SIGKILL)
+	k.killAll(s)
 	k.become(s, keeperwire.Stopping)
-	k.save(s)
-	if s.rec.Ended {
-		k.lookSoon(s)
-	}
+}
+
+// killAll kills the tree of s, and looks soon whether it has gone.
+func (k *keeper) killAll(s *slot) {
+	s.killed = true
+	k.trees.Kill(s.tree())
+	_ = sys.PidfdSignal(s.pidfd, syscall.SIGKILL)
+	k.lookSoon(s)
 }
 
 func clip(s string) string { return s[:min(len(s), keeperwire.MaxText)] }

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/backstay/backstay/host/proc/keeper/sys"
+	"github.com/backstay/backstay/host/proc/keeper/trees"
 	"github.com/backstay/backstay/internal/keeperwire"
 	"github.com/backstay/backstay/internal/restart"
 )
@@ -23,7 +25,9 @@ const (
 // and some milliseconds of a CPU, so more at once are not sooner done.
 var maxStages = 2 * runtime.NumCPU()
 
-// start begins a run of s.
+// start begins a run of s, or has it wait for what is missing: a descriptor that
+// nobody has put yet (after the death of a keeper, until the agent puts its
+// copies again), its turn, or what the system lacks.
 func (k *keeper) start(s *slot) {
 	if s.busy() || !s.rec.Machine.Wanted {
 		return
@@ -38,21 +42,16 @@ func (k *keeper) start(s *slot) {
 		k.save(s) // that it is wanted must outlive us
 		return
 	}
-	if err := k.launch(s); err != nil {
-		k.undone(s, err)
+	err := k.launch(s)
+	if err == nil {
+		s.retry = 0
 		return
 	}
-	s.retry = 0
-}
-
-// stages is how many are between clone and execve.
-func (k *keeper) stages() (n int) {
-	for _, s := range k.slots {
-		if s.link >= 0 {
-			n++
-		}
-	}
-	return n
+	s.retry = min(max(2*s.retry, retryMin), retryMax)
+	s.retryAt = k.Clock + s.retry
+	s.rec.Slot.Why, s.rec.Slot.NextStart = clip(err.Error()), int64(s.retryAt)
+	sys.Say("start", s.rec.Slot.ID+":", s.rec.Slot.Why)
+	k.become(s, keeperwire.Backoff)
 }
 
 // nextTurns starts those that have waited for others to get out of the way.
@@ -66,132 +65,122 @@ func (k *keeper) nextTurns() {
 	}
 }
 
-// missing is the first descriptor that s needs and nobody has put yet: it
-// happens after the death of a keeper, until the agent puts its copies again.
+// stages is how many are between clone and execve.
+func (k *keeper) stages() (n int) {
+	for _, s := range k.slots {
+		if s.link >= 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// missing is the first descriptor that s needs and is not held.
 func (k *keeper) missing(s *slot) string {
 	for _, name := range s.spec.FDs {
-		if _, ok := k.fds[name]; !ok {
+		if k.held(name) < 0 {
 			return name
 		}
 	}
 	return ""
 }
 
-func (k *keeper) undone(s *slot, err error) {
-	s.retry = min(max(2*s.retry, retryMin), retryMax)
-	s.retryAt = k.now() + s.retry
-	s.rec.Slot.Why, s.rec.Slot.NextStart = clip(err.Error()), int64(s.retryAt)
-	say("start", s.rec.Slot.ID+":", s.rec.Slot.Why)
-	k.become(s, keeperwire.Backoff)
-	k.at(s.retryAt)
-}
-
 // launch clones the stage, writes down who it is, and only then lets it go: a
 // keeper that dies in between takes the stage with it and leaves no orphan.
 func (k *keeper) launch(s *slot) error {
-	spec, err := k.state.spec(s.place, &s.rec)
+	spec, err := k.state.Spec(s.place, &s.rec)
 	if err != nil {
-		return failure{"read spec", named(err)}
+		return sys.Fail("read spec", err)
 	}
-	if err := k.openPipes(s, true); err != nil {
+	if err := k.openPipes(s, spec.LogFile, true); err != nil {
 		return err
 	}
-	if k.cg.base == "" {
+	stdio, err := k.childEnds(s, spec.LogFile)
+	if err != nil {
+		return err
+	}
+	if !k.trees.Cgroups() {
 		spec.Cgroup = ""
-	}
-	stdio, err := k.childEnds(s)
-	if err != nil {
-		return err
 	}
 	p, err := k.spawn(&spec, s.rec.Slot.ID, stdio)
 	closeAll(&stdio)
 	if err != nil {
 		return err
 	}
-	r := &s.rec
-	s.proc, r.Cgroup, r.LogFile = p, spec.Cgroup, spec.LogFile
-	r.KillAt, r.Ended, r.Asked, r.Crashed, r.Reason = 0, false, false, false, ""
-	s.killed, s.told, s.lookAt = false, false, 0
-	r.Slot.PID, r.Slot.Ticks, r.Slot.Starts = int32(p.pid), statOf(p.pid).ticks, r.Slot.Starts+1
-	r.Slot.State, r.Slot.Ready, r.Slot.Why, r.Slot.NextStart = keeperwire.Starting, false, "", 0
-	r.Slot.Started, r.Slot.StartedAt = int64(k.now()), wall()
-	s.heard, s.oomBefore = k.now(), k.ooms(s)
-	before := r.Machine
-	r.Machine.Step(s.spec.Restart, restart.Started, k.now(), 0)
+	before := s.rec
+	k.begun(s, p, &spec)
 	if !k.save(s) {
-		r.Machine, r.Slot.PID = before, 0
-		k.abandon(s)
-		return failure{"write record", "the run directory does not take it"}
+		sys.CloseFD(&s.link) // the stage ends with its link, and is reaped as a stranger
+		sys.CloseFD(&s.pidfd)
+		s.proc, s.rec = noProc, before
+		return sys.Fail("write record", errors.New("the run directory does not take it"))
 	}
-	p.letGo()
 	k.pids[p.pid] = s
-	k.watch(p.pidfd, forPid, s.place)
-	k.watch(p.link, forLink, s.place)
-	k.at(s.due())
+	k.follow(s.proc, func() { k.died(s) }, func() { k.staged(s) })
 	return nil
 }
 
-// letGo tells the stage that it may go on. One that is gone already is seen as an
-// end.
-func (p *proc) letGo() { _, _ = again(func() (int, error) { return syscall.Write(p.link, []byte{1}) }) }
-
-// abandon gives up a stage that has not been let go: it ends with its link.
-func (k *keeper) abandon(s *slot) {
-	closeFD(&s.link)
-	closeFD(&s.pidfd)
-	s.proc = noProc // its end is reaped as a stranger's
+// begun changes the record of s: p is its process now.
+func (k *keeper) begun(s *slot, p proc, spec *keeperwire.Spec) {
+	r := &s.rec
+	s.proc, r.Cgroup, r.LogFile = p, spec.Cgroup, spec.LogFile
+	r.KillAt, r.Ended, r.Asked, r.Crashed, r.Reason = 0, false, false, false, ""
+	s.killed, s.told, s.lookAt, s.heard = false, false, 0, k.Clock
+	r.Slot.PID, r.Slot.Ticks, r.Slot.Starts = int32(p.pid), trees.StatOf(p.pid).Ticks, r.Slot.Starts+1
+	r.Slot.State, r.Slot.Ready, r.Slot.Why, r.Slot.NextStart = keeperwire.Starting, false, "", 0
+	r.Slot.Started, r.Slot.StartedAt = int64(k.Clock), sys.Wall()
+	r.Machine.Step(s.spec.Restart, restart.Started, k.Clock, 0)
 }
 
-// spawn clones the stage for spec. out are its stdin, stdout and stderr.
+// follow lets a stage go on, and has its end and its words heard. One that is
+// gone already is seen as an end.
+func (k *keeper) follow(p proc, ended, said func()) {
+	_, _ = sys.Again(func() (int, error) { return syscall.Write(p.link, []byte{1}) })
+	k.Watch(p.pidfd, func(uint32) { ended() })
+	k.Watch(p.link, func(uint32) { said() })
+}
+
+// spawn clones the stage for spec, whose processes carry mark.
 func (k *keeper) spawn(spec *keeperwire.Spec, mark string, stdio [3]int) (proc, error) {
 	spec.Env = k.environment(spec.Env, mark)
 	frame := spec.Append(k.out[:0])
 	k.out = frame[:0]
-	var pair [2]int
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return noProc, failure{"socketpair", named(err)}
+		return noProc, sys.Fail("socketpair", err)
 	}
-	defer closeFD(&pair[1])
-	_ = syscall.SetNonblock(pair[1], false)
-	if err := syscall.Sendto(pair[0], frame, syscall.MSG_NOSIGNAL, nil); err != nil {
-		closeFD(&pair[0])
-		return noProc, failure{"send spec", named(err)}
-	}
-	files := append(make([]uintptr, 0, 4+len(spec.FDs)), uintptr(stdio[0]), uintptr(stdio[1]), uintptr(stdio[2]))
+	defer sys.CloseFD(&pair[1])
+	_ = syscall.SetNonblock(pair[0], true)
+	files := []uintptr{uintptr(stdio[0]), uintptr(stdio[1]), uintptr(stdio[2])}
 	for _, name := range spec.FDs {
 		files = append(files, uintptr(k.fds[name]))
 	}
-	p, err := k.clone(spec.Cgroup, mark, append(files, uintptr(pair[1])))
-	if err != nil {
-		closeFD(&pair[0])
-		return noProc, err
+	p := noProc
+	if err = syscall.Sendto(pair[0], frame, syscall.MSG_NOSIGNAL, nil); err != nil {
+		err = sys.Fail("send spec", err)
+	} else {
+		p, err = k.clone(spec.Cgroup, mark, append(files, uintptr(pair[1])))
 	}
-	p.link = pair[0]
-	return p, nil
+	if p.link = pair[0]; err != nil {
+		sys.CloseFD(&p.link)
+	}
+	return p, err
 }
 
-func (k *keeper) clone(cgroup, mark string, files []uintptr) (proc, error) {
-	p := noProc
-	attr := &syscall.ProcAttr{Env: append(k.marker(mark), "GOGC=off", "GOMAXPROCS=1"), Files: files, Sys: &syscall.SysProcAttr{PidFD: &p.pidfd}}
-	if cgroup != "" && k.cg.base != "" {
-		fd, err := k.cg.open(cgroup)
+func (k *keeper) clone(cgroup, mark string, files []uintptr) (p proc, err error) {
+	p = noProc
+	attr := &syscall.ProcAttr{Env: append(k.trees.Marker(mark), "GOGC=off", "GOMAXPROCS=1"), Files: files, Sys: &syscall.SysProcAttr{PidFD: &p.pidfd}}
+	if cgroup != "" {
+		fd, err := k.trees.Open(cgroup)
 		if err != nil {
-			return noProc, failure{"make cgroup " + cgroup, named(err)}
+			return p, sys.Fail("make cgroup "+cgroup, err)
 		}
-		defer closeFD(&fd)
+		defer sys.CloseFD(&fd)
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, fd
 	}
 	argv := []string{"backstay-keeper", "stage", strconv.Itoa(len(files) - 1)}
-	pid, err := syscall.ForkExec("/proc/self/exe", argv, attr)
-	if err != nil {
-		return noProc, failure{"clone", named(err)}
-	}
-	if p.pid = pid; p.pidfd < 0 {
-		if p.pidfd, err = pidfdOpen(pid); err != nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-			return noProc, failure{"pidfd_open", named(err)}
-		}
+	if p.pid, err = syscall.ForkExec("/proc/self/exe", argv, attr); err != nil {
+		return noProc, sys.Fail("clone", err)
 	}
 	return p, nil
 }
@@ -204,12 +193,12 @@ func (k *keeper) environment(env []string, mark string) []string {
 			out = append(out, v)
 		}
 	}
-	return append(out, k.marker(mark)...)
+	return append(out, k.trees.Marker(mark)...)
 }
 
 // staged hears from the stage of s.
 func (k *keeper) staged(s *slot) {
-	if s != nil && s.link >= 0 && k.hearStage(&s.proc) && s.done && s.failed == "" && s.rec.Slot.State == keeperwire.Starting {
+	if k.hearStage(&s.proc) && s.done && s.failed == "" && s.rec.Slot.State == keeperwire.Starting {
 		k.running(s)
 	}
 }
@@ -217,13 +206,13 @@ func (k *keeper) staged(s *slot) {
 // hearStage reads what a stage has said, and reports whether that was all.
 func (k *keeper) hearStage(p *proc) (over bool) {
 	buf := make([]byte, keeperwire.MaxText)
-	for {
-		n, err := again(func() (int, error) { return syscall.Read(p.link, buf) })
+	for p.link >= 0 {
+		n, err := sys.Again(func() (int, error) { return syscall.Read(p.link, buf) })
 		switch {
 		case errors.Is(err, syscall.EAGAIN):
 			return false
 		case err != nil || n == 0:
-			k.unwatch(&p.link)
+			k.Unwatch(&p.link)
 			return true
 		case string(buf[:n]) == stageDone:
 			p.done = true
@@ -231,12 +220,12 @@ func (k *keeper) hearStage(p *proc) (over bool) {
 			p.failed = string(buf[:n])
 		}
 	}
+	return false
 }
 
 func (k *keeper) running(s *slot) {
-	s.rec.Slot.State, s.heard = keeperwire.Running, k.now()
-	s.rec.Slot.Started, s.rec.Slot.StartedAt = int64(k.now()), wall()
+	s.rec.Slot.State, s.heard = keeperwire.Running, k.Clock
+	s.rec.Slot.Started, s.rec.Slot.StartedAt = int64(k.Clock), sys.Wall()
 	k.save(s)
 	k.tell(s, keeperwire.Event{Kind: keeperwire.EvStarted})
-	k.at(s.due())
 }

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"github.com/backstay/backstay/host/proc/keeper/sys"
 	"github.com/backstay/backstay/internal/keeperwire"
 )
 
@@ -42,7 +43,7 @@ type stage struct {
 
 // fail says what went wrong, and ends.
 func (s *stage) fail(step string, err error) {
-	text := step + ": " + named(err)
+	text := step + ": " + sys.Named(err)
 	_ = syscall.Sendmsg(s.link, []byte(text), nil, nil, syscall.MSG_NOSIGNAL)
 	os.Exit(stageFailed) //nolint:forbidigo // the stage is a program
 }
@@ -56,13 +57,13 @@ func (s *stage) must(step string, err error) {
 // receive waits for the spec, and for the keeper's leave to go on.
 func (s *stage) receive() {
 	buf := make([]byte, keeperwire.MaxFrame)
-	n, err := again(func() (int, error) { return syscall.Read(s.link, buf) })
+	n, err := sys.Again(func() (int, error) { return syscall.Read(s.link, buf) })
 	if err != nil || n == 0 {
 		os.Exit(stageFailed) //nolint:forbidigo // nobody is there to be told
 	}
 	s.spec, err = keeperwire.DecodeSpec(buf[:n])
 	s.must("read spec", err)
-	n, err = again(func() (int, error) { return syscall.Read(s.link, buf[:1]) })
+	n, err = sys.Again(func() (int, error) { return syscall.Read(s.link, buf[:1]) })
 	if err != nil || n == 0 {
 		os.Exit(stageFailed) //nolint:forbidigo // the keeper has died: no record of us was made
 	}
@@ -92,8 +93,8 @@ func (s *stage) become() {
 	s.listen()
 	s.signals()
 	first := 3 + len(s.spec.FDs)
-	_, _, e := syscall.RawSyscall(sysCloseRange, uintptr(first), uintptr(^uint32(0)), closeCloexec)
-	s.must("close_range", errno(e))
+	_, _, e := syscall.RawSyscall(sys.SysCloseRange, uintptr(first), uintptr(^uint32(0)), sys.CloseCloexec)
+	s.must("close_range", sys.Errno(e))
 	s.exec()
 }
 
@@ -101,7 +102,7 @@ func (s *stage) become() {
 // services. Without a wish it is not worth a refusal.
 func (s *stage) badness() {
 	want := strconv.Itoa(int(s.spec.OOMScoreAdj))
-	err := spill("/proc/self/oom_score_adj", want)
+	err := sys.Spill("/proc/self/oom_score_adj", want)
 	if s.spec.OOMScoreAdj != 0 {
 		s.must("oom_score_adj "+want, err)
 	}
@@ -120,11 +121,11 @@ func (s *stage) ids() {
 	}
 	groups := s.spec.Groups
 	_, _, e := syscall.RawSyscall(syscall.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(unsafe.SliceData(groups))), 0)
-	s.must("setgroups", errno(e))
+	s.must("setgroups", sys.Errno(e))
 	_, _, e = syscall.RawSyscall(syscall.SYS_SETRESGID, gid, gid, gid)
-	s.must("setgid "+strconv.Itoa(int(gid)), errno(e))
+	s.must("setgid "+strconv.Itoa(int(gid)), sys.Errno(e))
 	_, _, e = syscall.RawSyscall(syscall.SYS_SETRESUID, uid, uid, uid)
-	s.must("setuid "+strconv.Itoa(int(uid)), errno(e))
+	s.must("setuid "+strconv.Itoa(int(uid)), sys.Errno(e))
 }
 
 // listen completes the environment by what only this process knows.
@@ -150,7 +151,7 @@ func (s *stage) signals() {
 	}
 	var none uint64
 	_, _, e := syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, 2, uintptr(unsafe.Pointer(&none)), 0, 8, 0, 0) // SIG_SETMASK
-	s.must("sigprocmask", errno(e))
+	s.must("sigprocmask", sys.Errno(e))
 }
 
 // exec names the cause where execve's own word for it misleads.

@@ -1,10 +1,14 @@
-package keeper
+// Package records is all that a keeper writes down so that the next one can go on
+// where it was killed: the state of each slot, written in place, and the events
+// that nobody has acknowledged yet.
+package records
 
 import (
 	"errors"
 	"hash/crc32"
 	"syscall"
 
+	"github.com/backstay/backstay/host/proc/keeper/sys"
 	"github.com/backstay/backstay/internal/keeperwire"
 )
 
@@ -17,9 +21,9 @@ const (
 	areaSize = 64 << 10
 	stride   = pageSize + 2*areaSize
 
-	// maxSlots bounds what a keeper has to look through; a node of a thousand
+	// MaxSlots bounds what a keeper has to look through; a node of a thousand
 	// instances is large.
-	maxSlots = 4096
+	MaxSlots = 4096
 )
 
 // stateMagic is the format's version too: a file with another is not ours.
@@ -27,20 +31,20 @@ const stateMagic = "backstay keeper 1"
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// state is the file, open. Its holes cost nothing.
-type state struct {
+// State is the file, open. Its holes cost nothing.
+type State struct {
 	fd  int
 	buf []byte // one page, for writing
 }
 
-// openState returns the file, its generation counted up, and whether it is of
+// OpenState returns the file, its generation counted up, and whether it is of
 // this boot.
-func openState(path, boot string) (s *state, gen uint64, sameBoot bool, err error) {
-	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CREAT|syscall.O_CLOEXEC|syscall.O_NOFOLLOW, 0o600)
+func OpenState(path, boot string) (s *State, gen uint64, sameBoot bool, err error) {
+	fd, err := sys.Open(path, syscall.O_RDWR|syscall.O_CREAT|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, 0, false, err
 	}
-	s = &state{fd: fd, buf: make([]byte, 0, pageSize)}
+	s = &State{fd: fd, buf: make([]byte, 0, pageSize)}
 	old, _ := s.page(0)
 	m, derr := keeperwire.Decode(old)
 	if len(old) > 0 && (derr != nil || m.Name != stateMagic) {
@@ -51,7 +55,7 @@ func openState(path, boot string) (s *state, gen uint64, sameBoot bool, err erro
 }
 
 // page reads the body at off; nil where there is none, or a broken one.
-func (s *state) page(off int64) ([]byte, bool) {
+func (s *State) page(off int64) ([]byte, bool) {
 	b := make([]byte, pageSize)
 	n, err := syscall.Pread(s.fd, b, off)
 	if err != nil || n < pageSize {
@@ -67,7 +71,7 @@ func (s *state) page(off int64) ([]byte, bool) {
 	return b[8 : 8+size], true
 }
 
-func (s *state) put(off int64, body []byte) error {
+func (s *State) put(off int64, body []byte) error {
 	if len(body) > pageSize-8 {
 		panic("keeper: a record larger than its page")
 	}
@@ -75,32 +79,32 @@ func (s *state) put(off int64, body []byte) error {
 	putLE32(b[:], uint32(len(body)))
 	putLE32(b[4:], crc32.Checksum(body, castagnoli))
 	copy(b[8:], body)
-	return pwriteAll(s.fd, b[:], off)
+	return sys.Pwrite(s.fd, b[:], off)
 }
 
 func slotAt(i int) int64 { return pageSize + int64(i)*stride }
 
-// save writes a record.
-func (s *state) save(i int, r *keeperwire.Record) error {
+// Save writes a record.
+func (s *State) Save(i int, r *keeperwire.Record) error {
 	return s.put(slotAt(i), r.Append(s.buf[:0]))
 }
 
-// free forgets slot i.
-func (s *state) free(i int) error { return s.put(slotAt(i), nil) }
+// Free forgets slot i.
+func (s *State) Free(i int) error { return s.put(slotAt(i), nil) }
 
-// saveSpec writes spec into the area that r does not name, and names it; r counts
+// SaveSpec writes spec into the area that r does not name, and names it; r counts
 // once it is saved.
-func (s *state) saveSpec(i int, r *keeperwire.Record, spec []byte) error {
+func (s *State) SaveSpec(i int, r *keeperwire.Record, spec []byte) error {
 	area := 1 - r.SpecArea
-	if err := pwriteAll(s.fd, spec, slotAt(i)+pageSize+int64(area)*areaSize); err != nil {
+	if err := sys.Pwrite(s.fd, spec, slotAt(i)+pageSize+int64(area)*areaSize); err != nil {
 		return err
 	}
 	r.SpecArea, r.SpecLen, r.Slot.SpecHash = area, uint32(len(spec)), keeperwire.Sum(spec)
 	return nil
 }
 
-// spec reads what r names.
-func (s *state) spec(i int, r *keeperwire.Record) (keeperwire.Spec, error) {
+// Spec reads what r names.
+func (s *State) Spec(i int, r *keeperwire.Record) (keeperwire.Spec, error) {
 	b := make([]byte, r.SpecLen)
 	n, err := syscall.Pread(s.fd, b, slotAt(i)+pageSize+int64(r.SpecArea)*areaSize)
 	if err != nil {
@@ -112,35 +116,24 @@ func (s *state) spec(i int, r *keeperwire.Record) (keeperwire.Spec, error) {
 	return keeperwire.DecodeSpec(b)
 }
 
-// records reads all there are, by their place. Damaged ones are said.
-func (s *state) records() map[int]keeperwire.Record {
+// All reads all there are, by their place. Damaged ones are said.
+func (s *State) All() map[int]keeperwire.Record {
 	found := map[int]keeperwire.Record{}
 	var st syscall.Stat_t
 	_ = syscall.Fstat(s.fd, &st)
-	for i := 0; i < maxSlots && slotAt(i) < st.Size; i++ {
+	for i := 0; i < MaxSlots && slotAt(i) < st.Size; i++ {
 		body, whole := s.page(slotAt(i))
 		if body == nil && whole {
 			continue
 		}
 		r, err := keeperwire.DecodeRecord(body)
 		if !whole || err != nil || !keeperwire.Label(r.Slot.ID) {
-			say("a damaged record was left out; what it ran is swept as unknown")
+			sys.Say("a damaged record was left out; what it ran is swept as unknown")
 			continue
 		}
 		found[i] = r
 	}
 	return found
-}
-
-func pwriteAll(fd int, b []byte, off int64) error {
-	for len(b) > 0 {
-		n, err := again(func() (int, error) { return syscall.Pwrite(fd, b, off) })
-		if err != nil {
-			return err
-		}
-		b, off = b[n:], off+int64(n)
-	}
-	return nil
 }
 
 func le32(b []byte) uint32 {

@@ -1,0 +1,113 @@
+package sys
+
+import (
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Loop is one epoll with a timer and an inbox. The keeper is one, the pumper of
+// the logs another: what a loop owns only its own goroutine touches, and who
+// wants something of it sends a job.
+type Loop struct {
+	ep, timer int
+	bell      [2]int               // a pipe: a byte in it says that there are jobs
+	woken     map[int]func(uint32) // what is done when a descriptor is ready
+	due       time.Duration        // when the timer is set for; 0 is never
+	Clock     time.Duration        // of this turn
+
+	mu   sync.Mutex // guards jobs
+	jobs []func()
+}
+
+// NewLoop returns a loop that watches nothing yet.
+func NewLoop() (*Loop, error) {
+	l := &Loop{woken: map[int]func(uint32){}, Clock: Boottime()}
+	var err, perr, terr error
+	l.ep, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	l.timer, terr = timerfd()
+	perr = syscall.Pipe2(l.bell[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK)
+	for _, err := range []error{err, terr, perr} {
+		if err != nil {
+			return nil, Fail("make a loop", err)
+		}
+	}
+	l.Watch(l.timer, func(uint32) { drainBell(l.timer) })
+	l.Watch(l.bell[0], func(uint32) { l.work() })
+	return l, nil
+}
+
+func drainBell(fd int) {
+	var b [64]byte
+	_, _ = syscall.Read(fd, b[:])
+}
+
+// Watch has f called when fd can be read.
+func (l *Loop) Watch(fd int, f func(events uint32)) {
+	l.woken[fd] = f
+	if err := l.Control(syscall.EPOLL_CTL_ADD, fd, syscall.EPOLLIN); err != nil {
+		Say("watch a descriptor:", Named(err))
+	}
+}
+
+// Control changes for what fd is watched.
+func (l *Loop) Control(op, fd int, events uint32) error {
+	return syscall.EpollCtl(l.ep, op, fd, &syscall.EpollEvent{Events: events, Fd: int32(fd)})
+}
+
+// Unwatch closes fd and ends its watch.
+func (l *Loop) Unwatch(fd *int) {
+	if *fd >= 0 {
+		delete(l.woken, *fd)
+		_ = l.Control(syscall.EPOLL_CTL_DEL, *fd, 0)
+	}
+	CloseFD(fd)
+}
+
+// At wakes the loop at t or before; 0 is never.
+func (l *Loop) At(t time.Duration) {
+	if t > 0 && (l.due == 0 || t < l.due) {
+		l.due = t
+		setTimer(l.timer, t)
+	}
+}
+
+// Do has the loop do job, after those before it. Anybody may call it.
+func (l *Loop) Do(job func()) {
+	l.mu.Lock()
+	l.jobs = append(l.jobs, job)
+	l.mu.Unlock()
+	_, _ = syscall.Write(l.bell[1], []byte{1}) // full: it is awake
+}
+
+func (l *Loop) work() {
+	drainBell(l.bell[0])
+	l.mu.Lock()
+	jobs := l.jobs
+	l.jobs = nil
+	l.mu.Unlock()
+	for _, job := range jobs {
+		job()
+	}
+}
+
+// Turn is one round: messages and ends first, then what is due, so that a word
+// that came in time counts however late we are.
+func (l *Loop) Turn(due func(late time.Duration)) error {
+	var events [64]syscall.EpollEvent
+	n, err := syscall.EpollWait(l.ep, events[:], -1)
+	if err != nil && err != syscall.EINTR {
+		return Fail("epoll_wait", err)
+	}
+	l.Clock = Boottime()
+	for _, ev := range events[:max(n, 0)] {
+		if f := l.woken[int(ev.Fd)]; f != nil {
+			f(ev.Events)
+		}
+	}
+	if late := l.Clock - l.due; l.due > 0 && late >= 0 {
+		l.due = 0
+		due(late)
+	}
+	return nil
+}
