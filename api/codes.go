@@ -109,6 +109,7 @@ var fileCodes = []Code{
 
 // commandCodes are met on the command line alone.
 var commandCodes = []Code{
+	{"bad_directory", http.StatusBadRequest, backstay.ExitUsage, "a directory of the program cannot be used"},
 	{"unknown_command", http.StatusBadRequest, backstay.ExitUsage, "there is no such command"},
 	{"unknown_flag", http.StatusBadRequest, backstay.ExitUsage, "the command has no such flag"},
 	{"missing_flag_value", http.StatusBadRequest, backstay.ExitUsage, "a flag needs a value"},

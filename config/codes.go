@@ -29,6 +29,7 @@ var codes = map[string]string{
 	"duplicate_key":       "take one of them out",
 	"boolean_key":         "",
 	"merge_key":           "",
+	"reserved_name":       "take another name",
 	"bad_name":            "use a-z, 0-9 and -",
 	"name_too_long":       "take a shorter one",
 	"missing_key":         "add it",

@@ -186,8 +186,15 @@ func (d *decoder) label(w, at where, e entry) {
 	if labels[w.pattern] && !backstay.ValidName(e.name) {
 		d.meant = append(d.meant, w.entry(plainName(e.name)).key)
 		d.sayAt(at.key, e.at, "bad_name", plainName(e.name), "is not a name: up to 63 of a-z 0-9 -, no - at either end")
+		return
+	}
+	if w.pattern == "services" && (e.name == reservedName || strings.HasPrefix(e.name, reservedName+"-")) {
+		d.sayAt(at.key, e.at, "reserved_name", "my-"+e.name, "is kept for the processes of Backstay itself")
 	}
 }
+
+// reservedName begins the names of roles.
+const reservedName = "backstay"
 
 // plainName returns the name that s looks like, or "".
 func plainName(s string) string {

@@ -160,6 +160,7 @@ func (a *agent) group() *run.Group {
 	g.Add(run.Part{Name: "deploy", After: []string{"supervise"}, Run: a.deploy.Run})
 	g.Add(run.Part{Name: "file", After: []string{"deploy"}, Run: a.keepFile})
 	g.Add(run.Part{Name: "proxy", After: []string{"file"}, Run: run.AtOnce(a.proxy.watch)})
+	g.Add(run.Part{Name: "old-logs", After: []string{"supervise"}, Run: run.AtOnce(a.sweep)})
 	g.Add(run.Part{Name: "proxy-events", After: []string{"file"}, Run: run.AtOnce(a.hearProxy)})
 	g.Add(run.Part{Name: "api", After: []string{"file"}, Run: a.serveAPI})
 	if a.Options.Metrics != "" {

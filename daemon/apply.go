@@ -170,8 +170,7 @@ func services(f *config.File) map[string]supervise.Service {
 	return out
 }
 
-// settle waits until proxies serve d, lets go of addresses that are gone, and
-// ends a proxy that has nothing to serve any more.
+// settle waits until proxies serve d, and lets go of addresses that are gone.
 func (a *agent) settle(ctx context.Context, d *desired) {
 	waiting, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
@@ -179,10 +178,7 @@ func (a *agent) settle(ctx context.Context, d *desired) {
 	if err != nil {
 		a.log.WarnContext(ctx, "a proxy has not yet taken the file", "why", err.Error())
 	}
-	switch {
-	case len(d.file.Frontends) == 0:
-		a.leaveProxy(ctx)
-	case err != nil:
+	if err != nil {
 		return // it may still listen there; see [agent.tidy]
 	}
 	a.letGo(ctx, a.gone(d))
@@ -230,10 +226,15 @@ func (a *agent) tidy(ctx context.Context) {
 	}
 }
 
-// joinProxy has a proxy run while there is a frontend, with the addresses of f.
+// joinProxy has a proxy run as soon as there is a frontend, with the addresses of
+// f. It stays when the last one goes: it finishes what is in flight, however
+// long that takes, and costs nothing.
 func (a *agent) joinProxy(ctx context.Context, f *config.File) error {
 	if len(f.Frontends) == 0 {
-		return nil // one that runs is told so, and ended when it has taken that
+		if a.roles.runs(proxyID) {
+			a.join()
+		}
+		return nil
 	}
 	user := a.proxyUser()
 	a.proxyIs = &user
@@ -257,24 +258,15 @@ func (a *agent) joinProxy(ctx context.Context, f *config.File) error {
 	if err := a.link.Start(ctx, proxyID); err != nil {
 		return err
 	}
-	if !a.joined {
-		a.registry.Join("proxy", a.proxy)
-		a.joined = true
-	}
+	a.join()
 	return nil
 }
 
-// leaveProxy ends the proxy: there is no frontend.
-func (a *agent) leaveProxy(ctx context.Context) {
-	if a.joined {
-		a.registry.Leave("proxy")
-		a.joined = false
-	}
-	if !a.roles.runs(proxyID) {
-		return
-	}
-	if err := a.link.Stop(ctx, proxyID, "there is no frontend any more"); err != nil {
-		a.log.WarnContext(ctx, "proxy not stopped", "why", err.Error())
+// join has the registry tell the proxy of everything.
+func (a *agent) join() {
+	if !a.joined {
+		a.registry.Join("proxy", a.proxy)
+		a.joined = true
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/backstay/backstay"
 )
 
 // Dirs are where one Backstay keeps its things. Two with other directories do
@@ -61,7 +63,10 @@ func (d Dirs) make() error {
 		{filepath.Join(d.State, "events"), 0o700},
 	} {
 		if err := os.MkdirAll(dir.path, dir.mode); err != nil {
-			return fmt.Errorf("make directory: %w", err)
+			return &backstay.Problem{
+				Code: "bad_directory", What: "a directory cannot be made: " + err.Error(), Where: dir.path,
+				Why: "every Backstay keeps its things in three directories", Do: "make it writable, or give another with --run-dir, --state-dir and --log-dir",
+			}
 		}
 	}
 	// Whoever else owns it could put sockets of his own there: below /tmp a name
@@ -96,3 +101,20 @@ func (d Dirs) proxy() string { return filepath.Join(d.Run, "proxy") }
 
 // roles is the reserved service under which roles log.
 const roles = "backstay"
+
+// maxSocketPath is the longest path of a Unix socket (unix(7)).
+const maxSocketPath = 107
+
+// check refuses what could not work: the longest path of a socket below the run
+// directory is that of the keeper.
+func (d Dirs) check() error {
+	path := filepath.Join(d.Keeper(), "sock")
+	if len(path) <= maxSocketPath {
+		return nil
+	}
+	return &backstay.Problem{
+		Code: "bad_directory", What: fmt.Sprintf("the run directory has a path of %d bytes, which is too long", len(d.Run)), Where: d.Run,
+		Why: fmt.Sprintf("%s would have %d, and a socket's path has at most %d (unix(7))", path, len(path), maxSocketPath),
+		Do:  "give --run-dir a shorter one, as in /run/backstay",
+	}
+}

@@ -53,7 +53,8 @@ type link struct {
 	// slots already.
 	missed func(keeperwire.Event)
 
-	beat lastBeat
+	beat    lastBeat
+	keepers int // met so far; only run's goroutine asks
 
 	mu      sync.Mutex // guards all below
 	client  *keeperclient.Client
@@ -130,6 +131,7 @@ func (l *link) attend(ctx context.Context, k *keeperclient.Client, ready func())
 	if err := l.met(ctx, k, slots); err != nil {
 		return err
 	}
+	l.keepers++
 	l.set(k)
 	ready()
 	for {
@@ -154,6 +156,7 @@ func (l *link) take(ctx context.Context, k *keeperclient.Client, ev keeperwire.E
 		if slots, err := k.List(ctx); err == nil {
 			_ = l.met(ctx, k, slots)
 		}
+	case ev.Boot < listed && l.keepers > 1: // this agent was there: what it was not told is news in the slots
 	case ev.Boot < listed:
 		l.missed(ev)
 	default:

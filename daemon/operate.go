@@ -152,7 +152,35 @@ func (a *agent) Stop(ctx context.Context, ref backstay.Ref, by api.Actor) (api.D
 	if _, err := a.service(name); err != nil {
 		return api.Done{}, err
 	}
-	return a.override(ctx, name, by, name+" is stopped until backstay start "+name, func(o *override) { o.Stopped = true })
+	done, err := a.override(ctx, name, by, name+" is stopped until backstay start "+name, func(o *override) { o.Stopped = true })
+	if err != nil {
+		return done, err
+	}
+	return done, a.awaitStopped(ctx, name)
+}
+
+// awaitStopped returns when nothing of a service runs any more.
+func (a *agent) awaitStopped(ctx context.Context, name string) error {
+	for {
+		changed := a.supervise.Changed()
+		left := 0
+		for _, i := range a.supervise.Of(name) {
+			if i.State.Live() {
+				left++
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return &backstay.Problem{
+				Code: "timeout", What: fmt.Sprintf("%s of %s drain or stop yet", plural(left, "instance"), name), Where: "service/" + name,
+				Why: "stop.drain, stop.drain_long and stop.grace of the file", Do: "nothing: it goes on; backstay status shows how far it is",
+			}
+		}
+	}
 }
 
 // Restart implements [api.Operator].

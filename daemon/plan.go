@@ -35,7 +35,21 @@ func (a *agent) planOf(before, d *desired) api.Plan {
 	for _, name := range sortedKeys(d.late) {
 		p.Notes = append(p.Notes, name+": "+d.late[name].Error())
 	}
+	p.Notes = append(p.Notes, a.undone(d)...)
 	return p
+}
+
+// undone says which releases that d wants were rolled back: a file does not have
+// them tried again.
+func (a *agent) undone(d *desired) (notes []string) {
+	for _, name := range sortedKeys(d.wants) {
+		for _, r := range a.deploy.Releases(name) {
+			if r.Digest == d.wants[name].Release.Digest && r.Undone != "" && !r.Current {
+				notes = append(notes, fmt.Sprintf("%s: %s was rolled back (%s) and is not tried again by itself: backstay deploy %s --again", name, r.ID(), r.Undone, name))
+			}
+		}
+	}
+	return notes
 }
 
 func changeOf(c config.Change) api.Change {

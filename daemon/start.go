@@ -48,6 +48,9 @@ func bootKeeper(o Options) (Options, string, error) {
 	if o.File, err = filepath.Abs(o.File); err != nil {
 		return o, "", fmt.Errorf("find file: %w", err)
 	}
+	if err := o.Dirs.check(); err != nil {
+		return o, "", err
+	}
 	if err := o.Dirs.make(); err != nil {
 		return o, "", err
 	}

@@ -114,8 +114,9 @@ func (d *director) open(ctx context.Context) error {
 	d.first = time.Since(began)
 	e := &evening{director: d, killed: began}
 	if _, err := e.heals(ctx); err != nil {
+		out, _ := os.ReadFile(filepath.Join(d.stage.dir, "front.out"))
 		d.close()
-		return err
+		return fmt.Errorf("%w; backstay up said:\n%s", err, out)
 	}
 	if d.load, err = startLoad(d.stage.program, d.stage.address()); err != nil {
 		d.close()

@@ -24,7 +24,7 @@ func compileTLS(s *Snapshot, t *TLS, read certReader) *tls.Config {
 			book.add(cert)
 		}
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: book.pick}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1", "http/1.0"}, GetCertificate: book.pick}
 	if t.MinVersion == "1.3" {
 		c.MinVersion = tls.VersionTLS13
 	}
