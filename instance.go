@@ -66,6 +66,21 @@ func (e Exit) String() string {
 	}
 }
 
+// Ending returns what e ended with, for a sentence: "3", "SIGKILL", "no start:
+// setuid: EPERM".
+func (e Exit) Ending() string {
+	switch {
+	case e.Stage != "":
+		return "no start: " + e.Stage
+	case !e.Known:
+		return "an unknown status"
+	case e.Signal != 0:
+		return SignalName(e.Signal)
+	default:
+		return strconv.Itoa(e.Code)
+	}
+}
+
 // signals are those of signal(7) that have one number on every Linux that Go
 // runs on but MIPS.
 var signals = []string{

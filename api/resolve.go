@@ -141,6 +141,19 @@ func (st Status) names(kind string) []string {
 	return all
 }
 
+// serviceOf returns the service that a proof of ref is about; empty if none.
+func (st Status) serviceOf(ref backstay.Ref) string {
+	switch ref.Kind() {
+	case "service", "deploy":
+		return ref.Name()
+	case "instance":
+		s, _, _ := st.find(ref.Name())
+		return s.Name
+	default:
+		return ""
+	}
+}
+
 // releaseOf returns the service that a release is of.
 func releaseOf(ref backstay.Ref) (service string, ok bool) {
 	service, _, ok = strings.Cut(ref.Name(), "@")

@@ -78,6 +78,8 @@ func (s *server) prove(ctx context.Context, st Status, ref backstay.Ref) (Proof,
 		if facts.Releases, err = s.Releases(ctx, service); err != nil {
 			return Proof{}, err
 		}
+	} else if service := st.serviceOf(ref); service != "" {
+		facts.Releases, _ = s.Releases(ctx, service) // a service without any has a proof too
 	}
 	return Why(facts, ref)
 }

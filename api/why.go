@@ -31,7 +31,7 @@ type Fact struct {
 type Facts struct {
 	Status   Status
 	Events   []backstay.Event // newest first
-	Releases []Release        // of the service that a release/ is about
+	Releases []Release        // of the service it is about, if it is about one
 }
 
 // Why returns the shortest proof of the state of ref, which [Resolve] has made.

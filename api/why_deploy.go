@@ -2,9 +2,7 @@ package api
 
 import (
 	"fmt"
-	"strings"
-
-	"github.com/backstay/backstay"
+	"slices"
 )
 
 func (f Facts) deploy(service string) (Proof, bool) {
@@ -23,11 +21,15 @@ func (f Facts) proveDeploy(s Service, d Deploy) Proof {
 		move = d.From + " → " + d.To
 	}
 	p.What = move + " " + deployWords[d.State]
+	if d.State == DeployDone && d.From == "" {
+		p.What = move + " is done: every instance is there"
+	}
 	switch d.State {
 	case DeployChecking, DeployRolling, DeployFinishing, DeployRollingBack:
 		f.underWay(&p, s, d)
 	case DeployPaused:
-		p.Do = []string{"backstay resume " + s.Name, "backstay abort " + s.Name}
+		p.Because = append(p.Because, f.waitsFor(s, d)...)
+		p.Do = slices.Concat(look(waitedFor(s, d)), []string{"backstay resume " + s.Name}, s.abort())
 	case DeployRolledBack:
 		p.Do = []string{"backstay diff " + d.From + " " + d.To, "backstay deploy " + s.Name + " --again", f.edit("services."+s.Name+".version", "a better release")}
 	case DeployStuck:
@@ -35,7 +37,7 @@ func (f Facts) proveDeploy(s Service, d Deploy) Proof {
 	case DeployRefused, DeployFailed:
 		p.Do = []string{"backstay deploy " + s.Name}
 	case DeployDone:
-		p.Do = []string{"backstay rollback " + s.Name}
+		p.Do = f.rollback(s.Name)
 	case DeploySuperseded:
 		p.Do = []string{"backstay history " + s.Name}
 	}
@@ -59,48 +61,20 @@ var deployWords = map[DeployState]string{
 
 func (f Facts) underWay(p *Proof, s Service, d Deploy) {
 	if d.Of > 0 && d.State != DeployChecking {
-		p.What += fmt.Sprintf(", %d of %d replaced", d.Replaced, d.Of)
+		verb := "replaced"
+		if d.From == "" {
+			verb = "there"
+		}
+		p.What += fmt.Sprintf(", %d of %d %s", d.Replaced, d.Of, verb)
 	}
 	p.Because = append(f.waitsFor(s, d), p.Because...)
-	p.Do = []string{"backstay pause " + s.Name, "backstay abort " + s.Name}
-	if d.State == DeployRollingBack || d.State == DeployFinishing {
-		p.Do = []string{"backstay events --tail 20"}
-	}
-}
-
-// waitsFor is what a deploy cannot do without.
-func (f Facts) waitsFor(s Service, d Deploy) []Fact {
-	var facts []Fact
-	if d.Step != "" {
-		facts = append(facts, Fact{Text: "it waits for " + d.Step})
-		facts = append(facts, down(s, d.Step)...)
-	}
+	p.Do = look(waitedFor(s, d))
 	switch {
-	case d.Leaving == 1:
-		facts = append(facts, Fact{Text: "one old instance is draining or stopping"})
-	case d.Leaving > 1:
-		facts = append(facts, Fact{Text: fmt.Sprintf("%d old instances are draining or stopping", d.Leaving)})
+	case d.State == DeployRollingBack, d.State == DeployFinishing:
+		p.Do = append(p.Do, "backstay events --tail 20")
+	default:
+		p.Do = append(append(p.Do, "backstay pause "+s.Name), s.abort()...)
 	}
-	if !d.Deadline.IsZero() {
-		facts = append(facts, Fact{Text: "the step has to be over " + f.until(d.Deadline), Where: f.line("services." + s.Name + ".deploy.progress_deadline")})
-	}
-	return facts
-}
-
-// down says why the instance that step is about does not run.
-func down(s Service, step string) []Fact {
-	id, _, _ := strings.Cut(step, " ")
-	for _, i := range s.Instances {
-		if i.ID != id || i.State.Live() || i.State == backstay.Completed {
-			continue
-		}
-		facts := []Fact{{Text: i.ID + " is " + string(i.State) + ": " + i.Because, At: i.Since}}
-		if n := len(i.LastLog); n > 0 {
-			facts = append(facts, Fact{Text: "its last line: " + i.LastLog[n-1], Where: i.LogFile})
-		}
-		return facts
-	}
-	return nil
 }
 
 // deployFacts are the reason and what stands behind it.
@@ -132,10 +106,14 @@ func (f Facts) release(id string) (Proof, bool) {
 
 func (f Facts) proveRelease(r Release) Proof {
 	p := Proof{State: r.State(), Since: r.At, Because: []Fact{{Text: "made by " + orUnknown(r.Why), By: r.By, At: r.At}}}
-	switch {
+	switch d, s, ok := f.bringing(r); {
+	case ok:
+		moved := f.proveDeploy(s, d)
+		p.What, p.Since = "its deploy "+deployWords[d.State], d.Since
+		p.Because, p.Do = append(moved.Because, p.Because...), append([]string{"backstay why deploy/" + r.Service}, moved.Do...)
 	case r.Current:
-		p.What = fmt.Sprintf("it is the one that should run; %d instances do", r.Instances)
-		p.Do = []string{"backstay rollback " + r.Service}
+		p.What = "it is the one that should run; " + counted(r.Instances, "instance") + " " + does(r.Instances)
+		p.Do = f.rollback(r.Service)
 	case r.RolledBack != "":
 		p.What = "it was rolled back and is not tried again by itself"
 		p.Because = append([]Fact{{Text: r.RolledBack}}, p.Because...)

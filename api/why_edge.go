@@ -27,9 +27,13 @@ func (f Facts) proveFrontend(fe Frontend) Proof {
 			State: "not bound", What: "it accepts no connection", Because: f.bindFacts(fe, refused),
 			Do: []string{f.edit("frontends."+fe.Name+".bind", "an address that is free and may be bound")},
 		}
-	case !f.Status.Proxied():
+	case !f.Status.Proxied(), !f.Status.Answered():
+		state, word := "no proxy", "serves it"
+		if f.Status.Proxied() {
+			state, word = "no answer", "answers"
+		}
 		return Proof{
-			State: "no proxy", What: "connections wait in its queue: it is bound to " + strings.Join(bound, ", ") + ", but no proxy serves it",
+			State: state, What: "connections wait in its queue: it is bound to " + strings.Join(bound, ", ") + ", but no proxy " + word,
 			Because: f.noProxy(), Do: []string{"backstay why role/proxy", "backstay logs backstay/proxy -n 50"},
 		}
 	}
@@ -46,7 +50,7 @@ func (f Facts) proveFrontend(fe Frontend) Proof {
 // binds splits the addresses of fe.
 func binds(fe Frontend) (bound []string, refused []Bind) {
 	for _, b := range fe.Binds {
-		if b.Bound {
+		if b.Listens() {
 			bound = append(bound, b.Address)
 		} else {
 			refused = append(refused, b)
@@ -79,11 +83,21 @@ func (f Facts) routesOf(p *Proof, fe Frontend) {
 		p.Because = append(p.Because, Fact{Text: fmt.Sprintf("%s → service/%s: %s", r.Match, name, s.What)})
 		if f.ready(name) == 0 {
 			p.State = "503"
-			p.What = "requests for " + r.Match + " are answered 503: no instance of " + name + " is ready"
+			p.What = "requests for " + r.Match + " are answered 503: " + f.noneOf(name)
 			p.Because = append(p.Because, s.Because...)
 			p.Do = append(p.Do, "backstay why service/"+name)
 		}
 	}
+}
+
+// noneOf says why no instance of a service gets requests, in a few words.
+func (f Facts) noneOf(service string) string {
+	for _, s := range f.Status.Services {
+		if s.Name == service && s.HandDrained() > 0 {
+			return "what is ready of " + service + " is drained by hand"
+		}
+	}
+	return "no instance of " + service + " is ready"
 }
 
 func (f Facts) ready(service string) int {
@@ -113,6 +127,10 @@ func (f Facts) proveRole(r Role) Proof {
 		if r.Name == "keeper" { // it writes no log of its own among those of the roles
 			p.Do = []string{"backstay events --tail 20"}
 		}
+	case f.Status.Silent(r):
+		p.State = "no answer"
+		p.What = fmt.Sprintf("it runs as pid %d and does not answer: connections wait in the queues of the frontends", r.PID)
+		p.Do = []string{"backstay logs backstay/" + r.Name + " -n 50", fmt.Sprintf("kill -9 %d  (the keeper starts another one, the queues stay)", r.PID)}
 	case isProxy(r) && r.Generation < r.Newest:
 		p.State = "not told"
 		p.What = fmt.Sprintf("it runs as pid %d and serves by older orders", r.PID)

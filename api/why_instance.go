@@ -135,17 +135,18 @@ func (f Facts) running(p *Proof, s Service, i Instance) {
 		p.Because = f.well(i)
 		return
 	}
-	if since := blockedSince(i); !since.IsZero() {
+	if since := f.blockedSince(i); !since.IsZero() {
 		p.Since = since
 	}
 }
 
 // blockedSince is since when i gets no traffic, where the instance knows.
-func blockedSince(i Instance) time.Time {
+func (f Facts) blockedSince(i Instance) time.Time {
 	b := badProbe(i)
 	switch {
-	case i.Drained || i.DrainedBy != "":
-		return i.DrainedSince
+	case i.ByHand():
+		_, since := f.drain(i)
+		return since
 	case !i.Ready && b != nil:
 		return b.Since
 	case i.Ready && i.Server != nil && i.Server.Ejected != nil:
@@ -199,15 +200,34 @@ func (f Facts) dead(p *Proof, s Service, i Instance) {
 		p.What = fmt.Sprintf("it ended and starts again %s (attempt %d)", f.until(i.NextStart), i.Failures+1)
 		p.Do = []string{logs, "backstay start " + i.ID + "  (does not wait)", f.edit("services."+s.Name+".restart.backoff", "shortest..longest wait")}
 	case backstay.Failed:
-		p.What = fmt.Sprintf("it ended %d times and is not hurried any more", i.Failures)
-		if !i.NextStart.IsZero() {
-			p.What += "; the next try is " + f.until(i.NextStart)
-		}
-		p.Do = []string{logs, "backstay start " + i.ID + "  (tries now)", "backstay rollback " + s.Name, f.edit("services."+s.Name+".restart.limit", "how many are too many")}
+		f.failed(p, s, i)
 	default:
 		p.What = "it ended unasked; what follows is being decided"
 		p.Do = []string{logs}
 	}
+}
+
+func (f Facts) failed(p *Proof, s Service, i Instance) {
+	logs, start := "backstay logs "+i.ID+" -n 50", "backstay start "+i.ID+"  (tries now)"
+	if i.Forsaken() {
+		policy := "services." + s.Name + ".restart.policy"
+		p.What = "it ended with " + i.Last.Ending() + " and policy never does not start it again"
+		p.Because = append([]Fact{{Text: "restart.policy is never", Where: f.line(policy)}}, p.Because...)
+		p.Do = []string{logs, start, f.edit(policy, "always or on_failure starts it again")}
+		return
+	}
+	p.What = "it ended " + counted(i.Failures, "time") + " and is not hurried any more"
+	if !i.NextStart.IsZero() {
+		p.What += "; the next try is " + f.until(i.NextStart)
+	}
+	p.Do = append([]string{logs, start}, f.rollback(s.Name)...)
+	p.Do = append(p.Do, f.edit("services."+s.Name+".restart.limit", "how many are too many"))
+}
+
+// Forsaken reports whether i ended badly and its restart policy, never, has it
+// stay so: every other policy counts the failure and tries again.
+func (i Instance) Forsaken() bool {
+	return i.State == backstay.Failed && i.Failures == 0 && i.NextStart.IsZero() && i.Last != nil
 }
 
 // death is how the last run ended and the last line before.

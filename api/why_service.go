@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,6 +61,8 @@ func (f Facts) proveService(s Service) Proof {
 		p.Because, p.Do = f.zero(s)
 	case s.Deploy != nil && !s.Deploy.State.Ended():
 		f.deploying(&p, s)
+	case s.HandDrained() > 0 && s.Ready() < s.Replicas && s.Ready()+s.HandDrained() >= s.Replicas:
+		f.handDrained(&p, s)
 	case s.Ready() < s.Replicas:
 		f.lacking(&p, s)
 	case s.Wanted != "" && s.Wanted != s.Release:
@@ -77,8 +80,73 @@ func (s Service) State() string {
 		return "stopped"
 	case s.Completes && s.Ready() >= s.Replicas && s.Replicas > 0:
 		return "completed"
+	case s.HandDrained() > 0:
+		return s.drainText()
 	default:
 		return fmt.Sprintf("%d of %d ready", s.Ready(), s.Replicas)
+	}
+}
+
+// HandDrained returns how many instances of s are ready and drained by hand.
+func (s Service) HandDrained() int {
+	n := 0
+	for _, i := range s.Instances {
+		if i.Ready && i.ByHand() {
+			n++
+		}
+	}
+	return n
+}
+
+// drainText is s in a word or two where instances are drained by hand.
+func (s Service) drainText() string {
+	n, ready := s.HandDrained(), s.Ready()+s.HandDrained()
+	text := fmt.Sprintf("%d of %d ready, %d drained by hand", ready, s.Replicas, n)
+	if s.Ready() == 0 && n >= s.Replicas {
+		text = fmt.Sprintf("%d ready, all drained by hand", ready)
+	}
+	if by := s.Drainers(); by != "" {
+		text += " (" + by + ")"
+	}
+	return text
+}
+
+// Drainers returns who has drained instances of s by hand.
+func (s Service) Drainers() string {
+	var all []string
+	for _, i := range s.Instances {
+		if i.Ready && i.ByHand() && i.Drainer() != "" && !slices.Contains(all, i.Drainer()) {
+			all = append(all, i.Drainer())
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// maxNamed is how many instances a proof names one by one.
+const maxNamed = 4
+
+// handDrained proves why too few get traffic: what is ready was taken out by
+// people.
+func (f Facts) handDrained(p *Proof, s Service) {
+	if s.Ready() == 0 && s.Balanced {
+		p.What += ": requests are answered 503"
+	}
+	p.Since = time.Time{}
+	for _, i := range s.Instances {
+		if !i.Ready || !i.ByHand() {
+			continue
+		}
+		by, since := f.drain(i)
+		if since.After(p.Since) {
+			p.Since = since
+		}
+		if len(p.Because) < maxNamed {
+			p.Because = append(p.Because, Fact{Text: i.ID + " is ready and drained by hand", By: by, At: since})
+			p.Do = append(p.Do, "backstay undrain "+i.ID)
+		}
+	}
+	if s.Ready() == 0 {
+		p.Do = []string{"backstay undrain " + s.Name}
 	}
 }
 
@@ -140,12 +208,21 @@ var badness = map[backstay.InstanceState]int{
 	backstay.Waiting: 4, backstay.Stopping: 3, backstay.Draining: 2, backstay.Stopped: 1,
 }
 
+// badness is how much i needs somebody; one that a person has drained is as that
+// person wants it.
+func (i Instance) badness() int {
+	if i.Ready && i.ByHand() {
+		return 0
+	}
+	return badness[i.State]
+}
+
 // worst returns the instance of s that is furthest from serving.
 func worst(s Service) *Instance {
 	var found *Instance
 	for n := range s.Instances {
 		i := &s.Instances[n]
-		if !i.Serves() && (found == nil || badness[i.State] > badness[found.State]) {
+		if !i.Serves() && (found == nil || i.badness() > found.badness()) {
 			found = i
 		}
 	}
@@ -173,13 +250,28 @@ func (f Facts) serving(p *Proof, s Service) {
 	}
 	for _, i := range s.Instances {
 		if facts, do := f.noTraffic(s, i); len(facts) > 0 && i.Serves() {
-			p.What += ", but " + i.ID + " gets no traffic"
+			p.What += ", but " + f.unserved(i)
 			p.Because, p.Do = facts, do
+			if since := f.blockedSince(i); !since.IsZero() {
+				p.Since = since
+			}
 			return
 		}
 	}
 	p.What += " and serving"
 	p.Because = []Fact{{Text: "behind frontend " + strings.Join(s.Frontends, ", ") + trafficText(s.Traffic)}}
+}
+
+// unserved says that i, which is ready, gets no traffic; or that nobody does.
+func (f Facts) unserved(i Instance) string {
+	switch {
+	case !f.Status.Proxied():
+		return "no proxy serves it"
+	case !f.Status.Answered():
+		return "no proxy answers: connections wait"
+	default:
+		return i.ID + " gets no traffic"
+	}
 }
 
 func wellWord(s Service) string {

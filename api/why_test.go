@@ -64,6 +64,54 @@ func diedYoung(d *api.Deploy) {
 	d.New = api.Counters{Requests: 41, Failed: 2}
 }
 
+// firstDeploy is a service that has never run: its first release comes in, and
+// change says what is wrong with its first instance.
+func firstDeploy(state api.DeployState, change func(f *api.Facts)) func(f *api.Facts) {
+	return func(f *api.Facts) {
+		change(f)
+		s := shop(f)
+		s.Release, s.Instances = "shop@1", s.Instances[:1]
+		s.Instances[0].Release = "shop@1"
+		d := s.Deploy
+		d.From, d.To, d.State, d.Since, d.Started, d.Ended = "", "shop@1", state, apitest.Before(4*time.Second), apitest.Before(9*time.Second), time.Time{}
+		d.Why, d.Replaced, d.Version, d.Old, d.New = "apply", 0, "v1", api.Counters{}, api.Counters{}
+		d.Step, d.Deadline = "shop-11aa11 to be ready for 5s", apitest.Now.Add(4*time.Minute)
+		f.Releases = []api.Release{{ID: "shop@1", Service: "shop", Seq: 1, Version: "v1", At: apitest.Before(9 * time.Second), By: "root", Why: "apply", Current: true, Instances: 1}}
+	}
+}
+
+// startsBadly is an instance that runs and whose probe says no.
+func startsBadly(i *api.Instance) {
+	unready(i, "HTTP 503")
+	i.State, i.Started = backstay.Starting, apitest.Before(6*time.Second)
+}
+
+// silent is a proxy that runs and does not answer.
+func silent(f *api.Facts) {
+	f.Status.Frontends[0].Traffic = nil
+	f.Status.Frontends[0].Binds[0] = api.Bind{Address: ":8080", Because: api.NoProxyAnswers}
+	for n := range shop(f).Instances {
+		shop(f).Instances[n].Server = nil
+	}
+}
+
+// drainedByHand drains the first n shops.
+func drainedByHand(n int) func(f *api.Facts) {
+	return func(f *api.Facts) {
+		for k := range n {
+			i := &shop(f).Instances[k]
+			i.Drained, i.Because = true, "drained by root"
+			f.Events = append(f.Events, backstay.Event{Kind: backstay.Withdrawn, Ref: backstay.NewRef("service", "shop", i.ID), At: apitest.Before(time.Duration(n-k) * time.Minute)})
+		}
+	}
+}
+
+// forsaken is an instance that its policy, never, does not start again.
+func forsaken(i *api.Instance) {
+	i.State, i.Since, i.PID, i.Ready = backstay.Failed, apitest.Before(2*time.Second), 0, false
+	i.Last, i.LastLog = panicked, []string{"no more work"}
+}
+
 // whyCases are every state of an instance, every reason for which a server gets
 // no traffic, every state of a deploy, and what else can be asked.
 var whyCases = map[string]whyCase{
@@ -94,9 +142,14 @@ var whyCases = map[string]whyCase{
 	"instance-stopping": {"instance/shop-11aa11", first(func(i *api.Instance) {
 		i.State, i.Since, i.Drained, i.Because = backstay.Stopping, apitest.Before(time.Second), true, "SIGTERM sent: scaled down"
 	})},
-	"instance-crashed": {"instance/shop-11aa11", dead(backstay.Crashed)},
-	"instance-backoff": {"instance/shop-11aa11", dead(backstay.Backoff)},
-	"instance-failed":  {"instance/shop-11aa11", dead(backstay.Failed)},
+	"instance-crashed":                           {"instance/shop-11aa11", dead(backstay.Crashed)},
+	"instance-backoff":                           {"instance/shop-11aa11", dead(backstay.Backoff)},
+	"instance-failed":                            {"instance/shop-11aa11", dead(backstay.Failed)},
+	"instance-failed-with-nothing-to-go-back-to": {"instance/shop-11aa11", firstDeploy(api.DeployDone, dead(backstay.Failed))},
+	"instance-policy-never": {"instance/shop-11aa11", func(f *api.Facts) {
+		f.Status.Lines["services.shop.restart.policy"] = 25
+		first(forsaken)(f)
+	}},
 	"instance-liveness": {"instance/shop-11aa11", func(f *api.Facts) {
 		dead(backstay.Backoff)(f)
 		shop(f).Instances[0].Last = &backstay.Exit{At: apitest.Before(2 * time.Second), Known: true, Signal: 9, Reason: "liveness failed 3 times: timeout"}
@@ -128,7 +181,9 @@ var whyCases = map[string]whyCase{
 	"traffic-no-proxy": {"instance/shop-11aa11", func(f *api.Facts) {
 		f.Status.Roles[2] = api.Role{Name: "proxy", Since: apitest.Before(time.Second), Last: &backstay.Exit{At: apitest.Before(time.Second), Known: true, Signal: 9}}
 	}},
-	"traffic-no-proxy-ever": {"instance/shop-11aa11", func(f *api.Facts) { f.Status.Roles = f.Status.Roles[:2] }},
+	"traffic-silent-proxy":   {"instance/shop-11aa11", silent},
+	"traffic-drained-untold": {"instance/shop-11aa11", drainedByHand(1)},
+	"traffic-no-proxy-ever":  {"instance/shop-11aa11", func(f *api.Facts) { f.Status.Roles = f.Status.Roles[:2] }},
 	"traffic-not-bound": {"instance/shop-11aa11", func(f *api.Facts) {
 		f.Status.Frontends[0].Binds[0] = api.Bind{Address: ":8080", Because: "address already in use"}
 	}},
@@ -156,8 +211,14 @@ var whyCases = map[string]whyCase{
 		shop(f).Replicas, shop(f).Instances = 0, nil
 		f.Status.Overrides = []api.Override{{Ref: "service/shop", What: "replicas", Value: "0", File: "3", By: "ann", Since: apitest.Before(time.Hour), Ending: "backstay scale shop --reset"}}
 	}},
-	"service-none-wanted": {"service/shop", func(f *api.Facts) { shop(f).Replicas, shop(f).Instances = 0, nil }},
-	"service-deploying":   {"service/shop", deploying(api.DeployRolling, func(d *api.Deploy) { d.Step = "shop-1c44d0 to be ready for 5s" })},
+	"service-none-wanted":          {"service/shop", func(f *api.Facts) { shop(f).Replicas, shop(f).Instances = 0, nil }},
+	"service-deploying":            {"service/shop", deploying(api.DeployRolling, func(d *api.Deploy) { d.Step = "shop-1c44d0 to be ready for 5s" })},
+	"service-first-deploy-crashes": {"service/shop", firstDeploy(api.DeployRolling, dead(backstay.Backoff))},
+	"service-first-deploy-unready": {"service/shop", firstDeploy(api.DeployRolling, first(startsBadly))},
+	"service-drained":              {"service/shop", drainedByHand(3)},
+	"service-partly-drained":       {"service/shop", drainedByHand(1)},
+	"service-policy-never":         {"service/shop", first(forsaken)},
+	"service-silent-proxy":         {"service/shop", silent},
 	"service-held-back": {"service/shop", func(f *api.Facts) {
 		deploying(api.DeployRolledBack, diedYoung)(f)
 		shop(f).Wanted = "shop@3"
@@ -172,6 +233,19 @@ var whyCases = map[string]whyCase{
 	"deploy-rolling": {"deploy/shop", deploying(api.DeployRolling, func(d *api.Deploy) {
 		d.Step, d.Leaving, d.Deadline = "shop-1c44d0 to be ready for 5s", 1, apitest.Now.Add(4*time.Minute)
 	})},
+	"deploy-first-crashes": {"deploy/shop", firstDeploy(api.DeployRolling, dead(backstay.Backoff))},
+	"deploy-first-unready": {"deploy/shop", firstDeploy(api.DeployRolling, first(startsBadly))},
+	"deploy-first-paused": {"deploy/shop", func(f *api.Facts) {
+		firstDeploy(api.DeployPaused, dead(backstay.Backoff))(f)
+		shop(f).Deploy.Step, shop(f).Deploy.Reason = "", "no progress in 5m: shop-11aa11 exited 3"
+	}},
+	"deploy-first-done": {"deploy/shop", firstDeploy(api.DeployDone, func(*api.Facts) {})},
+	"deploy-waits":      {"deploy/shop", deploying(api.DeployRolling, func(d *api.Deploy) { d.Step = "shop-22bb22 to be ready for 5s" })},
+	"deploy-waits-for-a-dead-one": {"deploy/shop", func(f *api.Facts) {
+		dead(backstay.Backoff)(f)
+		deploying(api.DeployRolling, func(d *api.Deploy) { d.Step = "an instance of shop@3 to be ready" })(f)
+		shop(f).Instances[0].Release = "shop@3"
+	}},
 	"deploy-finishing":    {"deploy/shop", deploying(api.DeployFinishing, func(d *api.Deploy) { d.Step, d.Leaving, d.Replaced = "shop-33cc33 to finish 2 requests", 1, 3 })},
 	"deploy-paused":       {"deploy/shop", deploying(api.DeployPaused, func(d *api.Deploy) { d.Reason = "paused by ann" })},
 	"deploy-done":         {"deploy/shop", nil},
@@ -188,8 +262,9 @@ var whyCases = map[string]whyCase{
 		d.New = api.Counters{}
 	})},
 
-	"release-current": {"release/shop@2", nil},
-	"release-good":    {"release/shop@1", nil},
+	"release-current":       {"release/shop@2", nil},
+	"release-first-crashes": {"release/shop@1", firstDeploy(api.DeployRolling, dead(backstay.Backoff))},
+	"release-good":          {"release/shop@1", nil},
 	"release-rolled-back": {"release/shop@1", func(f *api.Facts) {
 		f.Releases[1].Good, f.Releases[1].RolledBack = false, "shop-9e01aa exited 3, 1.5s after it was ready"
 	}},
@@ -203,7 +278,9 @@ var whyCases = map[string]whyCase{
 	"frontend-partly-bound": {"frontend/web", func(f *api.Facts) {
 		f.Status.Frontends[0].Binds = append(f.Status.Frontends[0].Binds, api.Bind{Address: ":80", Because: "permission denied"})
 	}},
-	"frontend-no-proxy": {"frontend/web", func(f *api.Facts) { f.Status.Roles[2].Running = false }},
+	"frontend-no-proxy":     {"frontend/web", func(f *api.Facts) { f.Status.Roles[2].Running = false }},
+	"frontend-silent-proxy": {"frontend/web", silent},
+	"frontend-drained":      {"frontend/web", drainedByHand(3)},
 	"frontend-503": {"frontend/web", func(f *api.Facts) {
 		for n := range shop(f).Instances {
 			unready(&shop(f).Instances[n], "connect: refused")
@@ -215,6 +292,7 @@ var whyCases = map[string]whyCase{
 	"role-gone": {"role/proxy", func(f *api.Facts) {
 		f.Status.Roles[2] = api.Role{Name: "proxy", Since: apitest.Before(time.Second), Last: panicked}
 	}},
+	"role-silent":   {"role/proxy", silent},
 	"role-keeper":   {"role/keeper", func(f *api.Facts) { f.Status.Roles[0].Running = false }},
 	"role-not-told": {"role/proxy", func(f *api.Facts) { f.Status.Roles[2].Newest = 18 }},
 	"role-restarted": {"role/agent", func(f *api.Facts) {
