@@ -158,7 +158,7 @@ func downText(st api.Status) string {
 func illFrontends(st api.Status) (ill []string) {
 	for _, f := range st.Frontends {
 		for _, b := range f.Binds {
-			if !b.Bound {
+			if !b.Listens() {
 				ill = append(ill, "frontend/"+f.Name)
 				break
 			}
@@ -169,7 +169,7 @@ func illFrontends(st api.Status) (ill []string) {
 
 func illRoles(st api.Status) (ill []string) {
 	for _, r := range st.Roles {
-		if !r.Running {
+		if !r.Running || st.Silent(r) {
 			ill = append(ill, "role/"+r.Name)
 		}
 	}

@@ -92,6 +92,28 @@ var statuses = map[string]struct {
 			shop(st).Instances[n].Server = nil
 		}
 	}},
+	"silent-proxy": {backstay.ExitDegraded, func(st *api.Status) {
+		shop(st).Traffic, st.Frontends[0].Traffic = nil, nil
+		st.Frontends[0].Binds[0] = api.Bind{Address: ":8080", Because: api.NoProxyAnswers}
+		for n := range shop(st).Instances {
+			shop(st).Instances[n].Server = nil
+		}
+	}},
+	"drained": {backstay.ExitDegraded, func(st *api.Status) {
+		for n := range shop(st).Instances {
+			i := &shop(st).Instances[n]
+			i.Drained, i.Because = true, "drained by root"
+		}
+	}},
+	"partly-drained": {backstay.ExitDegraded, func(st *api.Status) {
+		i := &shop(st).Instances[0]
+		i.Drained, i.Because = true, "drained by root"
+		shop(st).Instances = shop(st).Instances[:2]
+	}},
+	"policy-never": {backstay.ExitDegraded, func(st *api.Status) {
+		i := &shop(st).Instances[0]
+		i.State, i.Ready, i.Last = backstay.Failed, false, &backstay.Exit{At: apitest.Before(2 * time.Second), Known: true, Code: 3}
+	}},
 	"not-bound": {backstay.ExitDegraded, func(st *api.Status) {
 		st.Frontends[0].Binds = []api.Bind{{Address: ":80", Because: "permission denied"}, {Address: ":8080", Bound: true}}
 		st.Roles[2].Newest = 18

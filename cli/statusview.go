@@ -109,7 +109,7 @@ func (v *view) service(s api.Service) string {
 	if s.Version != "" {
 		release += " " + s.Version
 	}
-	ready := fmt.Sprintf("%d/%d", s.Ready(), s.Replicas)
+	ready := fmt.Sprintf("%d/%d", s.Ready()+s.HandDrained(), s.Replicas)
 	return row(append(append([]any{serviceSign(s) + s.Name, release, ready}, traffic(s.Traffic, s.Balanced)...), v.serviceState(s))...)
 }
 
@@ -145,11 +145,13 @@ func (v *view) serviceState(s api.Service) string {
 	case s.Deploy != nil && !s.Deploy.State.Ended(), s.Deploy != nil && s.Deploy.State == api.DeployStuck:
 		return v.deployState(*s.Deploy)
 	case s.Ready() < s.Replicas:
-		return fmt.Sprintf("%d missing", s.Replicas-s.Ready())
+		return missing(s)
 	case s.Completes:
 		return "completed"
 	case s.Balanced && !v.Proxied():
 		return "ready, but no proxy serves it"
+	case s.Balanced && !v.Answered():
+		return "ready, but no proxy answers: connections wait"
 	case s.Balanced && !v.Reachable(s):
 		return "ready, but no frontend of it is bound"
 	case s.Balanced:
@@ -157,6 +159,23 @@ func (v *view) serviceState(s api.Service) string {
 	default:
 		return "running"
 	}
+}
+
+// missing says how many instances of s should get traffic and do not.
+func missing(s api.Service) string {
+	var parts []string
+	if s.Ready() == 0 && s.HandDrained() >= s.Replicas {
+		return s.State()
+	}
+	if n := s.HandDrained(); n > 0 && s.Ready() == 0 {
+		parts = append(parts, "all that is ready is drained"+by(s.Drainers()))
+	} else if n > 0 {
+		parts = append(parts, fmt.Sprintf("%d drained", n)+by(s.Drainers()))
+	}
+	if n := s.Replicas - s.Ready() - s.HandDrained(); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d missing", n))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (v *view) deployState(d api.Deploy) string {
@@ -215,7 +234,10 @@ func (v *view) instanceState(i api.Instance) string {
 	case backstay.Backoff:
 		return "backoff: " + lastText(i) + fmt.Sprintf(", again in %s (attempt %d)", api.Age(i.NextStart.Sub(now)), i.Failures+1)
 	case backstay.Failed:
-		text := fmt.Sprintf("failed %d times: ", i.Failures) + lastText(i)
+		if i.Forsaken() {
+			return "failed: ended with " + short(i.Last.Ending()) + ", policy never does not start it again"
+		}
+		text := "failed " + count(i.Failures, "time") + ": " + lastText(i)
 		if !i.NextStart.IsZero() {
 			text += ", again in " + api.Age(i.NextStart.Sub(now))
 		}
@@ -240,10 +262,10 @@ func pidText(i api.Instance) string {
 func (v *view) runningState(i api.Instance) string {
 	text := fmt.Sprintf("pid %d%s", i.PID, portText(i))
 	switch {
-	case i.DrainedBy != "":
-		text = "drained by " + i.DrainedBy + ", " + text
+	case i.ByHand() && i.Ready:
+		text = "ready, drained" + by(i.Drainer()) + ", " + text
 	case i.Drained:
-		text = "drained, " + text
+		text = "drained" + by(i.Drainer()) + ", " + text
 	case !i.Ready:
 		text = "not ready, " + text + probeText(i)
 	case ejected(v.Status, i):
@@ -290,10 +312,7 @@ func (v *view) frontends() {
 	var rows []string
 	for _, f := range v.Frontends {
 		for n, b := range f.Binds {
-			sign, state := signGood, "bound"
-			if !b.Bound {
-				sign, state = signBad, "not bound: "+short(b.Because)
-			}
+			sign, state := v.bindState(b)
 			conns := ""
 			if n == 0 && f.Traffic != nil {
 				conns = strconv.Itoa(f.Conns)
@@ -305,6 +324,18 @@ func (v *view) frontends() {
 	v.table(row("  FRONTEND", "ADDRESS", "CONNS", "REQUESTS", "FAILED", "IN FLIGHT", "STATE"), rows)
 }
 
+// bindState says whether connections are taken at b, and served.
+func (v *view) bindState(b api.Bind) (sign, state string) {
+	switch {
+	case !b.Listens():
+		return signBad, "not bound: " + short(b.Because)
+	case !v.Proxied() || !v.Answered():
+		return signWarn, "bound; no proxy answers: connections wait"
+	default:
+		return signGood, "bound"
+	}
+}
+
 func (v *view) roles() {
 	var rows []string
 	for _, r := range v.Roles {
@@ -312,6 +343,8 @@ func (v *view) roles() {
 		switch {
 		case !r.Running:
 			sign, state = signBad, "not running"+because(r)
+		case v.Silent(r):
+			sign, state = signBad, state+", does not answer: connections wait"
 		case r.Generation < r.Newest:
 			sign, state = signWarn, state+fmt.Sprintf(", serves snapshot %d, %d is being sent", r.Generation, r.Newest)
 		}
