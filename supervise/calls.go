@@ -49,6 +49,7 @@ func (s *Supervisor) heard(now time.Time, m *machine, ev keeperwire.Event) {
 	case keeperwire.EvStarted:
 		m.begun(now, r)
 	case keeperwire.EvExited:
+		r.remains = ev.State == keeperwire.Stopping
 		m.ended(now, r, ExitOf(ev.Exit))
 		if ev.State == keeperwire.Backoff || ev.State == keeperwire.Failed || ev.State == keeperwire.Completed {
 			m.moved(now, stateOf(ev.State), r, nextStart(ev))

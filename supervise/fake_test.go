@@ -17,8 +17,9 @@ import (
 	"github.com/backstay/backstay/internal/restart"
 )
 
-// fakeKeeper is a keeper by the rules of its wire: idempotent requests, one
-// process for a slot, the real restart machine, events in order. Its processes
+// fakeKeeper is a keeper by the rules of its wire: idempotent requests, one tree
+// of processes for a slot, whose end is that of its main process and later that
+// of the rest, the real restart machine, events in order. Its processes
 // are only said to run.
 type fakeKeeper struct {
 	t  testing.TB
@@ -46,6 +47,9 @@ type fakeSlot struct {
 	asked   bool
 	killed  bool
 	served  bool // was ready in this run
+	rest    bool // its main process has ended, its tree has not
+	crashed bool // how it has
+	killAt  time.Time
 
 	program
 }
@@ -55,6 +59,7 @@ type program struct {
 	bad     map[string]string // probes that fail, with what they say
 	deaf    bool              // to the stop signal
 	ends    time.Duration     // after the signal
+	child   time.Duration     // how long the rest outlives the main process, if it is not killed
 	silent  bool              // probes get no answer from the keeper
 	forever bool              // its slot cannot be removed
 }
@@ -194,7 +199,7 @@ func (k *fakeKeeper) later(s *fakeSlot, at time.Duration) {
 	time.AfterFunc(at-k.now(), func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		if !k.ended && s.slot.PID == 0 {
+		if !k.ended && !s.busy() {
 			k.step(s, restart.Tick)
 		}
 	})
@@ -209,13 +214,13 @@ func (k *fakeKeeper) become(s *fakeSlot, state keeperwire.State) {
 }
 
 func (k *fakeKeeper) run(s *fakeSlot) {
-	if s.slot.PID != 0 {
-		k.t.Errorf("two processes for %s", s.slot.ID)
+	if s.busy() {
+		k.t.Errorf("two trees for %s", s.slot.ID)
 	}
 	k.pid++
 	s.slot.PID, s.slot.Starts, s.slot.State = k.pid, s.slot.Starts+1, keeperwire.Running
 	s.slot.Started, s.slot.StartedAt, s.slot.Ready = int64(k.now()), time.Now().UnixNano(), false
-	s.asked, s.killed, s.served, s.reason = false, false, false, ""
+	s.asked, s.killed, s.served, s.reason, s.killAt = false, false, false, "", time.Time{}
 	s.machine.Step(s.spec.Restart, restart.Started, k.now(), 0.5)
 	k.say("run %s %d", s.slot.ID, s.slot.Starts)
 	k.tell(s, keeperwire.Event{Kind: keeperwire.EvStarted, PID: k.pid})
@@ -244,18 +249,46 @@ func (k *fakeKeeper) ended2(s *fakeSlot, code, signal int32) {
 	x := keeperwire.Exit{
 		At: time.Now().UnixNano(), PID: s.slot.PID, Known: true, Code: code, Signal: signal, Asked: s.asked, Reason: s.reason,
 	}
-	crashed := code != 0 || signal != 0 || s.asked && s.machine.Wanted
+	s.crashed = code != 0 || signal != 0 || s.asked && s.machine.Wanted
 	s.slot.Last, s.slot.State = x, keeperwire.Stopping
 	k.say("end %s %d: %s", s.slot.ID, s.slot.Starts, ExitOf(x))
 	k.tell(s, keeperwire.Event{Kind: keeperwire.EvExited, Exit: x, PID: x.PID})
 	s.slot.PID, s.slot.Ready = 0, false
-	s.slot.State = keeperwire.Backoff
+	if s.child == 0 {
+		k.gone(s)
+		return
+	}
+	s.rest = true
+	k.clear(s)
+}
+
+// clear has the rest of a tree end: by itself, if there is a grace, else killed.
+func (k *fakeKeeper) clear(s *fakeSlot) {
+	after := time.Millisecond
+	if s.asked && !s.killed {
+		after = max(after, min(s.child, time.Until(s.killAt)))
+	}
+	starts := s.slot.Starts
+	time.AfterFunc(after, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if !k.ended && s.rest && s.slot.Starts == starts {
+			k.gone(s)
+		}
+	})
+}
+
+// gone is the end of a run: its tree is empty.
+func (k *fakeKeeper) gone(s *fakeSlot) {
+	s.rest, s.slot.State = false, keeperwire.Backoff
 	ev := restart.Exited
-	if crashed {
+	if s.crashed {
 		ev = restart.Crashed
 	}
 	k.step(s, ev)
 }
+
+func (s *fakeSlot) busy() bool { return s.slot.PID != 0 || s.rest }
 
 func (k *fakeKeeper) Stop(ctx context.Context, id, reason string) error {
 	s, unlock, err := k.ask(ctx, "stop", id)
@@ -263,12 +296,13 @@ func (k *fakeKeeper) Stop(ctx context.Context, id, reason string) error {
 		return err
 	}
 	defer unlock()
-	if s.machine.Wanted || s.slot.PID == 0 {
+	if s.machine.Wanted || !s.busy() {
 		k.step(s, restart.Stop)
 	}
 	if s.slot.PID == 0 || s.asked {
 		return nil
 	}
+	s.killAt = time.Now().Add(time.Duration(s.spec.GraceMS) * time.Millisecond)
 	if k.onSignal != nil && s.served {
 		k.onSignal(id)
 	}
@@ -305,7 +339,7 @@ func (k *fakeKeeper) Kill(ctx context.Context, id, reason string, wanted bool) e
 	if s.slot.PID == 0 {
 		return nil
 	}
-	s.asked, s.reason = true, reason
+	s.asked, s.killed, s.reason = true, true, reason
 	k.say("kill %s: %s", id, reason)
 	k.become(s, keeperwire.Stopping)
 	k.endLater(s, time.Millisecond, 0, 9)
@@ -318,7 +352,7 @@ func (k *fakeKeeper) Remove(ctx context.Context, id string) error {
 		return err
 	}
 	defer unlock()
-	if s.slot.PID != 0 || s.machine.Wanted || s.forever {
+	if s.busy() || s.machine.Wanted || s.forever {
 		return fmt.Errorf("keeper: remove %s: %w", id, &keeperwire.Msg{Kind: keeperwire.Err, Code: "not_stopped", Text: id + " runs"})
 	}
 	k.say("remove %s", id)

@@ -50,7 +50,8 @@ type machine struct {
 	cause   string // how the last run ended
 	waits   []string
 
-	pid       int // 0: no process that we know of
+	pid       int  // 0: no main process that we know of
+	remains   bool // it has ended, and its tree is not known to be empty: the run is not over
 	starts    uint32
 	base      uint32    // runs in slots that the keeper has lost
 	started   time.Time // wall clock, of this run
@@ -117,6 +118,10 @@ func firstOfKeeper(out []effect) int {
 func (m *machine) emit(e effect) { m.out = append(m.out, e) }
 
 func (m *machine) alive() bool { return m.pid != 0 }
+
+// busy reports whether a process of m may be there, of whichever kind: one that
+// its main process has left behind holds ports and files as well as that did.
+func (m *machine) busy() bool { return m.alive() || m.remains }
 
 func (m *machine) ref() backstay.Ref { return backstay.NewRef("service", m.meta.Service, m.id) }
 

@@ -34,9 +34,12 @@ func adopt(now time.Time, slot keeperwire.Slot) *machine {
 	if err != nil {
 		m.because += "; " + err.Error()
 	}
-	if runs(slot.State) {
+	switch {
+	case runs(slot):
 		m.adoptRun(now, slot, n)
-	} else {
+	case remains(slot):
+		m.adoptRemains(slot, n)
+	default:
 		m.adoptEnd(slot)
 	}
 	if n.state == m.state && n.starts == m.starts && !n.since.IsZero() {
@@ -56,6 +59,9 @@ func (m *machine) adoptRun(now time.Time, slot keeperwire.Slot, n note) {
 	if sameRun {
 		m.kept = n.probes
 	}
+	if m.leave == removing {
+		m.leave = stopping // it runs after all
+	}
 	switch {
 	case m.leave == withdrawing || m.leave == draining:
 		m.state = backstay.Draining
@@ -74,6 +80,25 @@ func (m *machine) adoptRun(now time.Time, slot keeperwire.Slot, n note) {
 			m.readySince = n.readySince
 		}
 	}
+}
+
+// adoptRemains takes over a run whose main process has ended, and whose tree has
+// not.
+func (m *machine) adoptRemains(slot keeperwire.Slot, n note) {
+	m.remains, m.lastRun = true, slot.Starts
+	switch {
+	case m.leave != stay:
+		m.leave, m.state, m.because = stopping, backstay.Stopping, m.remainder() // nothing is left of it to drain
+		return
+	case m.last == nil || !m.last.OK():
+		m.state = backstay.Crashed
+		m.emit(effect{do: doTail})
+	case n.starts == slot.Starts && n.state != "":
+		m.state = n.state // until the keeper says what its policy makes of it
+	default:
+		m.state = backstay.Starting
+	}
+	m.because = m.cause
 }
 
 // adoptEnd takes over what does not run.
@@ -120,20 +145,23 @@ func (m *machine) reconcile(now time.Time, slot keeperwire.Slot) {
 	if slot.Starts < m.starts { // the slot was lost, and is another
 		m.base, m.starts = m.base+m.starts-slot.Starts, slot.Starts
 	}
-	r := run{starts: slot.Starts, failures: int(slot.Failures), pid: int(slot.PID), at: unixNano(slot.StartedAt), why: slot.Why}
+	r := run{starts: slot.Starts, failures: int(slot.Failures), pid: int(slot.PID), at: unixNano(slot.StartedAt), why: slot.Why, remains: remains(slot)}
 	newer := slot.Starts > m.starts
 	switch {
-	case slot.Last.At != 0 && (newer || m.alive() && !runs(slot.State)):
+	case slot.Last.At != 0 && (newer || m.alive() && !runs(slot)):
 		m.missed(now, r, ExitOf(slot.Last), newer)
-	case m.alive() && !runs(slot.State): // and nobody says how it ended
+	case m.alive() && !runs(slot): // and nobody says how it ended
 		m.ended(now, r, backstay.Exit{At: now})
 	}
-	if runs(slot.State) {
+	switch {
+	case runs(slot):
 		m.begun(now, r)
 		if m.alive() && slot.Ready != m.ready {
 			m.emit(effect{do: doReady, yes: m.ready})
 		}
-	} else {
+	case remains(slot):
+		m.remains = true
+	default:
 		m.moved(now, stateOf(slot.State), r, nextOf(slot))
 	}
 	if !bytes.Equal(slot.Note, m.noted.encode()) && m.noted.state != "" {
@@ -161,10 +189,11 @@ func (m *machine) missed(now time.Time, r run, exit backstay.Exit, newer bool) {
 
 func runsNow(r run) bool { return r.pid != 0 }
 
-// runs reports whether a process is there in state s.
-func runs(s keeperwire.State) bool {
-	return s == keeperwire.Starting || s == keeperwire.Running || s == keeperwire.Stopping
-}
+// runs reports whether the main process of a slot is there.
+func runs(s keeperwire.Slot) bool { return s.PID != 0 }
+
+// remains reports whether that has ended, and its tree may not be empty.
+func remains(s keeperwire.Slot) bool { return s.PID == 0 && s.State == keeperwire.Stopping }
 
 // stateOf is the keeper's word for a state in ours.
 func stateOf(s keeperwire.State) backstay.InstanceState {

@@ -113,17 +113,29 @@ func (m *machine) force(why string) {
 func (m *machine) signal(now time.Time) {
 	m.advance(now, stopping)
 	m.open = [2]bool{}
-	if m.alive() {
+	switch {
+	case m.alive():
 		m.set(now, backstay.Stopping, m.leaveWhy)
-	} else {
+	case m.remains:
+		m.set(now, backstay.Stopping, m.remainder())
+	default:
 		m.nextStart = time.Time{}
 	}
 	m.emit(effect{do: doStop, reason: m.leaveWhy})
 }
 
+// remainder says what is waited for when the main process has ended.
+func (m *machine) remainder() string {
+	s := m.leaveWhy + "; its main process has ended: " + m.cause + "; its tree is not empty yet"
+	if m.known {
+		s += ", and is killed when stop.grace (" + m.conf.Stop.Grace.String() + ") is over"
+	}
+	return s
+}
+
 // stopTold takes that the keeper has been told. If nothing runs that is all.
 func (m *machine) stopTold(now time.Time) {
-	if m.leave == stopping && !m.alive() {
+	if m.leave == stopping && !m.busy() {
 		m.remove(now)
 	}
 }

@@ -15,6 +15,7 @@ type run struct {
 	starts   uint32
 	failures int
 	pid      int
+	remains  bool      // its main process has ended, its tree may not be empty
 	at       time.Time // wall clock
 	why      string    // what a back-off waits for, where that is not its pause
 }
@@ -47,7 +48,7 @@ func (m *machine) begun(now time.Time, r run) {
 		return // an event that is older than the list of slots
 	}
 	m.setReady(now, false, "started anew")
-	m.starts, m.pid, m.started, m.up = r.starts, r.pid, r.at, now
+	m.starts, m.pid, m.remains, m.started, m.up = r.starts, r.pid, false, r.at, now
 	m.failures, m.nextStart, m.killing, m.hurry = r.failures, time.Time{}, false, false
 	m.aged = false
 	m.beginProbes(now)
@@ -62,14 +63,15 @@ func (m *machine) begun(now time.Time, r run) {
 	m.set(now, backstay.Starting, fmt.Sprintf("started, pid %d", m.pid))
 }
 
-// ended takes that a run has ended. The registry hears it first.
+// ended takes that the main process of a run has ended. The registry hears it
+// first. The run is over when its tree is: see moved.
 func (m *machine) ended(now time.Time, r run, exit backstay.Exit) {
 	if r.starts < m.starts || r.starts == m.starts && !m.alive() && m.last != nil && !exit.At.After(m.last.At) {
 		return // it is known
 	}
 	m.starts, m.failures = r.starts, r.failures
 	m.cause = m.causeOf(exit)
-	m.pid, m.killing, m.last, m.lastLog, m.lastRun = 0, false, &exit, nil, r.starts
+	m.pid, m.remains, m.killing, m.last, m.lastLog, m.lastRun = 0, r.remains, false, &exit, nil, r.starts
 	m.setReady(now, false, m.cause)
 	m.stopProbes()
 	switch m.leave {
@@ -78,18 +80,25 @@ func (m *machine) ended(now time.Time, r run, exit backstay.Exit) {
 		m.fell(now, exit)
 	case withdrawing, draining: // nothing of it is left to drain; the keeper must not start it again
 		m.signal(now)
-	case stopping, removing:
+	case stopping:
+		if m.remains {
+			m.set(now, backstay.Stopping, m.remainder())
+			return
+		}
 		m.remove(now)
+	case removing:
 	}
 }
 
 // fell is an end that nobody asked for, but for a job that has done its work.
 func (m *machine) fell(now time.Time, exit backstay.Exit) {
-	if exit.OK() && m.known && m.conf.Restart.Policy != "always" {
-		m.complete(now)
+	if !exit.OK() || !m.known || m.conf.Restart.Policy == "always" {
+		m.set(now, backstay.Crashed, m.cause)
 		return
 	}
-	m.set(now, backstay.Crashed, m.cause)
+	if m.because = m.cause; !m.remains {
+		m.complete(now)
+	}
 }
 
 // causeOf says in one line how the present run ended.
@@ -106,7 +115,13 @@ func (m *machine) causeOf(exit backstay.Exit) string {
 
 // moved takes any other change that the keeper tells of.
 func (m *machine) moved(now time.Time, to backstay.InstanceState, r run, next time.Time) {
-	if r.starts < m.starts || m.leave != stay && to != backstay.Stopped {
+	if r.starts < m.starts {
+		return
+	}
+	if to != backstay.Stopping && to != backstay.Starting {
+		m.remains = false // the keeper says so only then
+	}
+	if m.leave != stay && to != backstay.Stopped {
 		return
 	}
 	m.failures, m.nextStart = r.failures, next
@@ -201,6 +216,7 @@ func (m *machine) kill(now time.Time, reason string) {
 // lost takes that the keeper does not know m any more. A run of it is over, and
 // nobody saw how.
 func (m *machine) lost(now time.Time) {
+	m.remains = false
 	if m.leave != stay {
 		m.pid = 0
 		m.removed(now)

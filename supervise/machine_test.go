@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -120,10 +121,12 @@ func (k *talk) tell(m *machine, verb string, words []string) {
 	case "started":
 		r.starts++
 		m.begun(now, r)
-	case "exited", "killed":
+	case "exited", "killed": // its main process: that its tree is empty is a line of its own
+		r.remains = true
 		m.ended(now, r, k.exit(verb, rest))
 	case "unstartable":
 		r.starts++
+		r.remains = true
 		m.ended(now, r, backstay.Exit{At: now, Known: true, Code: 125, Stage: rest})
 	case "backoff":
 		r.failures = number(k.t, words[0])
@@ -238,11 +241,12 @@ func probeOf(path string, failures int) *backstay.Probe {
 }
 
 // slot is one that a keeper lists: id state starts [ready] [note: as the machine
-// of that id would have left it].
+// of that id would have left it]. In the state remains it has a tree and no main
+// process.
 func (k *talk) slot(words []string) keeperwire.Slot {
 	states := map[string]keeperwire.State{
 		"stopped": keeperwire.Stopped, "running": keeperwire.Running, "backoff": keeperwire.Backoff,
-		"stopping": keeperwire.Stopping, "failed": keeperwire.Failed, "completed": keeperwire.Completed,
+		"stopping": keeperwire.Stopping, "remains": keeperwire.Stopping, "failed": keeperwire.Failed, "completed": keeperwire.Completed,
 	}
 	s := keeperwire.Slot{ID: words[0], State: states[words[1]], Starts: uint32(number(k.t, words[2])), StartedAt: k.began.UnixNano()}
 	service := serviceOf(s.ID)
@@ -250,7 +254,7 @@ func (k *talk) slot(words []string) keeperwire.Slot {
 	if s.Meta, err = (meta{Service: service, Release: service + "@1", Ports: map[string]uint16{"http": 20001}, Policy: fingerprint(k.services[service])}).encode(); err != nil {
 		k.t.Fatal(err)
 	}
-	if runs(s.State) {
+	if slices.Contains([]string{"running", "stopping"}, words[1]) {
 		s.PID = int32(100 + s.Starts)
 	}
 	for _, w := range words[3:] {

@@ -24,7 +24,7 @@ type act struct {
 func (a act) String() string { return fmt.Sprintf("%s(%d) %v", a.What, a.Which, a.Wait) }
 
 var whats = []string{
-	"start", "start", "stop", "exit", "exit", "exit0", "unready", "hang", "heal", "heal", "deaf", "agent", "agent", "rerun",
+	"start", "start", "stop", "exit", "exit", "exit0", "unready", "hang", "heal", "heal", "deaf", "child", "child", "agent", "agent", "rerun",
 	"restart", "again", "drain", "undrain", "away", "back", "refuse", "overflow", "apply", "slow", "fast",
 }
 
@@ -149,9 +149,11 @@ func (s *story) do(a act) {
 			p.bad = map[string]string{"readiness": "hangs", "liveness": "hangs", "startup": "hangs"}
 		})
 	case "heal":
-		s.keeper.behave(id, func(p *program) { p.bad, p.deaf = nil, false })
+		s.keeper.behave(id, func(p *program) { p.bad, p.deaf, p.child = nil, false, 0 })
 	case "deaf":
 		s.keeper.behave(id, func(p *program) { p.deaf = true })
+	case "child":
+		s.keeper.behave(id, func(p *program) { p.child = max(a.Wait, time.Second) })
 	case "agent":
 		s.swap(a.Wait)
 	case "rerun":
@@ -237,6 +239,7 @@ func (s *story) check(a act) {
 			s.v.Errorf("after %v: %s is ready for traffic and its slot is %+v, registered run %d", a, id, slot, starts)
 		}
 	}
+	s.checkTrees(a)
 	seen := map[uint16]string{}
 	for _, v := range s.Instances() {
 		for _, port := range v.Ports {
@@ -244,6 +247,26 @@ func (s *story) check(a act) {
 				s.v.Errorf("%s and %s have port %d", seen[port], v.ID, port)
 			}
 			seen[port] = v.ID
+		}
+	}
+}
+
+// checkTrees is that nobody is taken for stopped, let alone forgotten, whose
+// processes are there.
+func (s *story) checkTrees(a act) {
+	s.keeper.mu.Lock()
+	defer s.keeper.mu.Unlock()
+	for id, slot := range s.keeper.slots {
+		if !slot.rest {
+			continue
+		}
+		if v := s.find(id); v.ID == "" || v.State == backstay.Stopped || v.State == backstay.Completed || v.State == backstay.Failed || v.State == backstay.Backoff {
+			s.v.Errorf("after %v: %s is %q because %q, and its tree is not empty", a, id, v.State, v.Because)
+		}
+	}
+	for _, v := range s.Instances() {
+		if slot := s.keeper.slots[v.ID]; v.State == backstay.Stopped && slot != nil && slot.busy() {
+			s.v.Errorf("after %v: %s is stopped because %q, and runs", a, v.ID, v.Because)
 		}
 	}
 }
@@ -256,7 +279,7 @@ func (s *story) finish() {
 	s.keeper.mu.Lock()
 	clear(s.keeper.refuse)
 	for _, slot := range s.keeper.slots {
-		slot.bad, slot.deaf = nil, false
+		slot.bad, slot.deaf, slot.child = nil, false, 0
 	}
 	s.keeper.mu.Unlock()
 	_, _ = s.Start(context.Background(), s.releases["db@1"])
