@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strings"
 	"time"
 
 	"github.com/backstay/backstay"
@@ -36,6 +37,37 @@ func (p Plan) Traffic() bool {
 	return false
 }
 
+// overrule takes back what changes promise that an override prevents.
+func (p *Plan) overrule() {
+	for n := range p.Changes {
+		c := &p.Changes[n]
+		key, inside := strings.CutPrefix(c.Key, "services."+c.Service+".")
+		if c.Service == "" || !inside {
+			continue
+		}
+		for _, o := range p.Overrides {
+			if o.Ref == backstay.NewRef("service", c.Service) && (o.What == key || o.What == "stopped" && c.Traffic != "") {
+				c.Traffic, c.Overruled = "", o.over()
+			}
+		}
+	}
+}
+
+// over says what o does to a change of the file.
+func (o Override) over() string {
+	switch {
+	case o.What == "stopped":
+		return "it is stopped by " + o.By
+	case o.Ends():
+		return o.What + " is " + o.Value + " already, by " + o.By
+	default:
+		return o.What + " " + o.Value + " by " + o.By + " stands over it"
+	}
+}
+
+// Ends reports whether o ends by itself, since the file says the same.
+func (o Override) Ends() bool { return o.Value == o.File }
+
 // Tag says how a change takes effect.
 type Tag string
 
@@ -54,7 +86,10 @@ type Change struct {
 	Service string `json:"service,omitempty"`
 	Text    string `json:"text"`              // "shop: replicas 3 → 5"
 	Traffic string `json:"traffic,omitempty"` // what requests notice: "rolls 3 instances, one at a time"; empty is nothing
-	Where   string `json:"where,omitempty"`   // file:line of the new value
+	// Overruled is which override keeps the change from having any effect: "version
+	// v2 by ann stands over it". Traffic is empty then.
+	Overruled string `json:"overruled,omitempty"`
+	Where     string `json:"where,omitempty"` // file:line of the new value
 }
 
 // Applied is an accepted file.

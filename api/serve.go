@@ -183,7 +183,9 @@ func (c *call) fileName() string {
 func (s *server) plan(c *call) error {
 	by, _ := c.actor() // who asks for a plan does not matter
 	return ask(c, func(ctx context.Context) (Plan, error) {
-		return s.Plan(ctx, ConfigAsk{Name: c.fileName(), Text: c.body, By: by})
+		p, err := s.Plan(ctx, ConfigAsk{Name: c.fileName(), Text: c.body, By: by})
+		p.overrule()
+		return p, err
 	})
 }
 
@@ -197,6 +199,8 @@ func (s *server) apply(c *call) error {
 		return err
 	}
 	return ask(c, func(ctx context.Context) (Applied, error) {
-		return s.Apply(ctx, ConfigAsk{Name: c.fileName(), Text: c.body, IfMatch: match, By: by})
+		done, err := s.Apply(ctx, ConfigAsk{Name: c.fileName(), Text: c.body, IfMatch: match, By: by})
+		done.overrule()
+		return done, err
 	})
 }

@@ -17,7 +17,8 @@ func (a *app) apply() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "apply [FILE]", Short: "put a file in force and see its deploys through", GroupID: groupFile, Args: takes("[FILE]"),
 		Long: "Puts FILE in force: what is live changes in place, what is a new release is rolled in. Returns when\n" +
-			"every deploy that follows has ended. A file with mistakes changes nothing.",
+			"every deploy that follows has ended. A file with mistakes changes nothing. The exit status is 4 if the\n" +
+			"file is in force and something of it is not: stderr says what.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, text, err := a.readFile(args)
 			if err != nil {
@@ -49,6 +50,10 @@ func (a *app) applied(ctx context.Context, done api.Applied, detach bool) error 
 		done.Deploys[i] = end
 		worst = worse(worst, end.State.Exit())
 	}
+	for _, n := range done.Notes {
+		a.say("%s", plainText(n))
+		worst = worse(worst, backstay.ExitDegraded)
+	}
 	if err := a.print(done, func(w io.Writer) error { return writeApplied(w, done) }); err != nil {
 		return err
 	}
@@ -68,7 +73,7 @@ func writeApplied(w io.Writer, done api.Applied) error {
 		_, err := fmt.Fprintf(w, "config %s is in force already\n", done.To)
 		return err
 	}
-	if err := writePlan(w, done.Plan); err != nil {
+	if err := writePlanned(w, done.Plan); err != nil {
 		return err
 	}
 	for _, d := range done.Deploys {

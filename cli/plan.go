@@ -41,24 +41,44 @@ func (a *app) plan() *cobra.Command {
 }
 
 func writePlan(w io.Writer, p api.Plan) error {
-	if len(p.Changes) == 0 {
-		_, err := fmt.Fprintf(w, "no changes: config %s\n", p.To)
+	if err := writePlanned(w, p); err != nil {
 		return err
-	}
-	if err := writeChanges(w, p.Changes, "no request notices"); err != nil {
-		return err
-	}
-	for _, o := range p.Overrides {
-		if _, err := fmt.Fprintf(w, "override stays: %s %s %s (the file says %s), by %s; %s ends it\n", o.Ref, o.What, o.Value, o.File, o.By, o.Ending); err != nil {
-			return err
-		}
 	}
 	for _, n := range p.Notes {
-		if _, err := fmt.Fprintln(w, "note: "+n); err != nil {
+		if _, err := fmt.Fprintln(w, "note: "+plainText(n)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// writePlanned writes what changes, and the overrides that are in force.
+func writePlanned(w io.Writer, p api.Plan) error {
+	if len(p.Changes) == 0 {
+		if _, err := fmt.Fprintf(w, "no changes: config %s\n", p.To); err != nil {
+			return err
+		}
+	} else if err := writeChanges(w, p.Changes, "no request notices"); err != nil {
+		return err
+	}
+	for _, o := range p.Overrides {
+		if _, err := fmt.Fprintln(w, overrideText(o)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overrideText says what becomes of an override.
+func overrideText(o api.Override) string {
+	text := fmt.Sprintf("%s %s %s", o.Ref, o.What, o.Value)
+	if o.Ends() {
+		return "override ends: " + text + " by " + o.By + "; the file says the same"
+	}
+	if o.File != "" {
+		text += " (the file says " + o.File + ")"
+	}
+	return "override stays: " + text + ", by " + o.By + "; " + o.Ending + " ends it"
 }
 
 // writeChanges writes one line for each change, with what requests notice of it;
@@ -69,6 +89,9 @@ func writeChanges(w io.Writer, changes []api.Change, none string) error {
 		notice := c.Traffic
 		if notice == "" {
 			notice = none
+		}
+		if c.Overruled != "" {
+			notice += ": " + plainText(c.Overruled)
 		}
 		rows = append(rows, row(c.Tag, plainText(c.Text), notice, c.Where))
 	}

@@ -148,7 +148,9 @@ func changeTo(ts *testscript.TestScript, b *apitest.Backend, state string) {
 			}
 		}
 	case "overridden":
-		b.State.Overrides = []api.Override{{Ref: "service/shop", What: "version", Value: "v2", File: "v1"}}
+		b.State.Overrides = []api.Override{{Ref: "service/shop", What: "version", Value: "v2", File: "v1", By: "ann", Ending: "backstay deploy shop --version v1"}}
+	case "notes":
+		b.Notes = []string{"shop: shop@2 was rolled back and is not tried again by itself: backstay deploy shop --again"}
 	case "lines":
 		for n, text := range []string{"listening on :20001", "\x1b[31mpanic\x1b[0m\tat 7"} {
 			b.Lines = append(b.Lines, api.LogLine{At: apitest.Before(time.Duration(10-n) * time.Second), Service: "shop", Instance: "shop-11aa11", Stream: []string{"stdout", "stderr"}[n], Text: text})

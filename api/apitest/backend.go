@@ -22,6 +22,7 @@ type Backend struct {
 
 	State   api.Status
 	Kept    []api.Release
+	Notes   []string         // of every plan
 	Past    []backstay.Event // oldest first
 	Lines   []api.LogLine    // oldest first
 	Steps   []api.Progress   // of any deploy, and of down
@@ -179,7 +180,16 @@ func (b *Backend) Plan(_ context.Context, ask api.ConfigAsk) (api.Plan, error) {
 }
 
 func (b *Backend) plan(ask api.ConfigAsk) api.Plan {
-	p := api.Plan{From: b.State.Config.Digest, To: "ffee0011", Generation: b.State.Generation, Changes: []api.Change{}}
+	p := api.Plan{
+		From: b.State.Config.Digest, To: "ffee0011", Generation: b.State.Generation, Changes: []api.Change{},
+		Overrides: b.State.Overrides, Notes: b.Notes,
+	}
+	if strings.Contains(string(ask.Text), "version: v3") {
+		p.Changes = append(p.Changes, api.Change{
+			Key: "services.shop.version", From: "v1", To: "v3", Tag: api.Roll, Service: "shop", Text: "shop: version v1 → v3",
+			Traffic: "rolls 3 instances", Where: ask.Name + ":3:1",
+		})
+	}
 	if strings.Contains(string(ask.Text), "replicas: 5") {
 		p.Changes = append(p.Changes, api.Change{Key: "services.shop.replicas", From: "3", To: "5", Tag: api.Live, Service: "shop", Text: "shop: replicas 3 → 5", Where: ask.Name + ":9:15"})
 	}
