@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/backstay/backstay"
@@ -16,16 +15,10 @@ import (
 	"github.com/backstay/backstay/config"
 	"github.com/backstay/backstay/host/proc"
 	"github.com/backstay/backstay/host/proc/keeperclient"
-	"github.com/backstay/backstay/internal/keeperwire"
 )
 
-// Times of the front.
-const (
-	// keeperAgain is the pause before a keeper is started anew that could not be.
-	keeperAgain = 200 * time.Millisecond
-	// leaveWithin bounds the end of the roles, when no service runs any more.
-	leaveWithin = 15 * time.Second
-)
+// keeperAgain is the pause before a keeper is started anew that could not be.
+const keeperAgain = 200 * time.Millisecond
 
 // Up is the front: it starts a keeper in a session of its own, starts it again
 // as systemd would, and prints events until ctx is done. Then it drains and
@@ -64,7 +57,7 @@ func Up(ctx context.Context, o UpOptions) error {
 		}
 	case <-ctx.Done():
 	}
-	err = errors.Join(err, stopAll(run, o))
+	err = errors.Join(err, stopAll(run, o), endAll(run, o.Dirs, longestGrace(f)))
 	stop() // from here on no keeper is started anew
 	return errors.Join(err, <-ended, leave(context.WithoutCancel(ctx), o.Dirs))
 }
@@ -165,76 +158,6 @@ func stopAll(ctx context.Context, o UpOptions) error {
 		return fmt.Errorf("stop services by the agent: %w", err)
 	}
 	return nil
-}
-
-// leave ends the roles and the keeper, when no service runs any more.
-func leave(ctx context.Context, d Dirs) error {
-	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
-	defer cancel()
-	err := endRoles(ctx, d)
-	for _, name := range []string{"down", "config.json", "api.sock"} { // the next one begins with the file
-		_ = os.Remove(filepath.Join(d.Run, name))
-	}
-	return err
-}
-
-// endRoles stops what the keeper still runs, the agent first, which would start
-// things anew, and has the keeper leave.
-func endRoles(ctx context.Context, d Dirs) error {
-	k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: filepath.Join(d.Keeper(), "sock")})
-	if err != nil {
-		return fmt.Errorf("stop roles: %w", err)
-	}
-	defer func() { _ = k.Close() }()
-	if err := endOne(ctx, k, agentID); err != nil {
-		return err
-	}
-	slots, err := k.List(ctx)
-	if err != nil {
-		return fmt.Errorf("stop roles: %w", err)
-	}
-	var all sync.WaitGroup
-	errs := make([]error, len(slots))
-	for i, s := range slots {
-		if s.ID != agentID {
-			all.Go(func() { errs[i] = endOne(ctx, k, s.ID) })
-		}
-	}
-	all.Wait()
-	if err := errors.Join(append(errs, k.Leave(ctx))...); err != nil {
-		return err
-	}
-	select { // it has said that it goes; now it has gone
-	case <-k.Done():
-	case <-ctx.Done():
-	}
-	return nil
-}
-
-func endOne(ctx context.Context, k *keeperclient.Client, id string) error {
-	if err := k.Stop(ctx, id, "backstay goes down"); err != nil {
-		return nil //nolint:nilerr // there is none of it
-	}
-	for ctx.Err() == nil {
-		slots, err := k.List(ctx)
-		if err != nil {
-			return fmt.Errorf("stop %s: %w", id, err)
-		}
-		if !runs(slots, id) {
-			return k.Remove(ctx, id) //nolint:wrapcheck // it tells its story
-		}
-		pause(ctx, dialEvery)
-	}
-	return fmt.Errorf("stop %s: %w", id, ctx.Err())
-}
-
-func runs(slots []keeperwire.Slot, id string) bool {
-	for _, s := range slots {
-		if s.ID == id {
-			return s.PID > 0
-		}
-	}
-	return false
 }
 
 // Dev is [Up] with state in a directory of its own, gone afterwards.
