@@ -87,7 +87,7 @@ func (c *call) readBody() error {
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return &backstay.Problem{Code: "body_too_large", What: "the body is larger than " + backstay.Size(limit).String(), Where: "body", Do: "send less"}
+		return c.tooLarge(backstay.Size(limit).String())
 	case err != nil:
 		return &backstay.Problem{Code: "body_cut", What: "the body ended early", Where: "body", Why: err.Error(), Do: "send as many bytes as Content-Length says"}
 	case len(text) == 0:
@@ -95,6 +95,16 @@ func (c *call) readBody() error {
 	}
 	c.body = text
 	return nil
+}
+
+// tooLarge says that a body is larger than limit; a file by its name.
+func (c *call) tooLarge(limit string) error {
+	p := &backstay.Problem{Code: "body_too_large", What: "the body is larger than " + limit, Where: "body", Do: "send less"}
+	if c.endpoint.body == fileBody {
+		p.What, p.Where = "the file is larger than "+limit, c.fileName()
+		p.Do = "take out what is not configuration, or split it: " + limit + " is the limit of one node, about two thousand services"
+	}
+	return p
 }
 
 func (c *call) wantNoBody() error {

@@ -113,7 +113,7 @@ func (c *call) ifMatch() (string, error) {
 	}
 	digest := strings.Trim(v, `"`)
 	if len(digest) < 8 || len(digest) > 64 || strings.Trim(digest, "0123456789abcdef") != "" {
-		return "", &backstay.Problem{Code: "bad_header", What: "If-Match is " + quote(v), Where: "header If-Match", Do: `send the digest that status shows, in quotes, or *`}
+		return "", &backstay.Problem{Code: "bad_header", What: "If-Match is " + quote(digest) + ", not a digest", Where: "header If-Match", Do: "send the digest that status shows, or *"}
 	}
 	return digest, nil
 }

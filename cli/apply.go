@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +25,7 @@ func (a *app) apply() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			done, err := a.client().Apply(cmd.Context(), name, text, match)
+			done, err := a.client().Apply(cmd.Context(), name, text, strings.Trim(match, `"`))
 			if err != nil {
 				return err
 			}

@@ -41,7 +41,8 @@ func (a *app) onDeploy(verb string) *cobra.Command {
 		"resume": "let a paused deploy go on",
 		"abort":  "undo the running deploy: traffic first, instances second",
 	}
-	return &cobra.Command{
+	detach := verb == "pause" // nothing follows that could be waited for
+	cmd := &cobra.Command{
 		Use: verb + " SERVICE", Short: short[verb], GroupID: groupDeploy, Args: takes("SERVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := serviceName(args[0])
@@ -52,12 +53,14 @@ func (a *app) onDeploy(verb string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if verb == "pause" {
-				return a.see(cmd.Context(), d, true)
-			}
-			return a.undone(a.see(cmd.Context(), d, false), verb)
+			return a.undone(a.see(cmd.Context(), d, detach), verb)
 		},
 	}
+	if verb != "pause" {
+		cmd.Long = "Returns when the deploy has ended. ^C leaves it going on."
+		cmd.Flags().BoolVar(&detach, "detach", false, "do not wait for its end")
+	}
+	return cmd
 }
 
 // undone takes a deploy that was rolled back for what abort had asked for.

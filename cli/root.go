@@ -27,6 +27,7 @@ func (a *app) root() *cobra.Command {
 		Short: "keeps services answering while anything beneath them fails or changes",
 		Long: "Backstay keeps services answering while anything beneath them fails or changes:\n" +
 			"it supervises what one file asks for, balances requests over it, heals what\ndies or hangs, and brings in new releases without losing a request.",
+		Version:       Version,
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -49,6 +50,7 @@ func (a *app) root() *cobra.Command {
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkGlobals() }
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.InitDefaultHelpFlag()
+	cmd.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	return cmd
 }
 

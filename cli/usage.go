@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/internal/nearest"
 )
 
 // flagProblem says what is wrong with a flag.
@@ -25,7 +26,7 @@ func flagProblem(cmd *cobra.Command, err error) error {
 		name := dashed(unknown.GetSpecifiedName())
 		return &backstay.Problem{
 			Code: "unknown_flag", What: cmd.CommandPath() + " has no flag " + quoted(name), Where: quotedShort(name),
-			Do: suggest(unknown.GetSpecifiedName(), flagNames(cmd), cmd.CommandPath()+" --help lists them"),
+			Do: suggestFlag(unknown.GetSpecifiedName(), cmd),
 		}
 	case errors.As(err, &needs):
 		name := dashed(needs.GetFlag().Name)
@@ -39,6 +40,16 @@ func flagProblem(cmd *cobra.Command, err error) error {
 	default:
 		return &backstay.Problem{Code: "unknown_flag", What: "a flag cannot be read", Why: reason(err), Do: cmd.CommandPath() + " --help lists them"}
 	}
+}
+
+// suggestFlag asks whether the nearest flag was meant, as it is typed, and says
+// where all are.
+func suggestFlag(name string, cmd *cobra.Command) string {
+	all := cmd.CommandPath() + " --help lists them"
+	if near := nearest.Of(name, flagNames(cmd)); near != "" {
+		return "did you mean " + dashed(near) + "? " + all
+	}
+	return all
 }
 
 // reason returns err without the quotes and line breaks of whoever typed it.

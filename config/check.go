@@ -196,7 +196,10 @@ func (c *check) add(m backstay.Mistake, word string) {
 		return
 	}
 	hint := ""
-	if m.Try == "" {
+	switch {
+	case m.Code == "not_absolute" && bareCommand.MatchString(text) && strings.HasSuffix(m.Key, "[0]"): // the first of a command
+		hint = "write the path that command -v " + text + " shows"
+	case m.Try == "":
 		hint = known(text, m.Known)
 	}
 	c.d.found = append(c.d.found, mistake{Mistake: m, place: p, hint: hint})

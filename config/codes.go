@@ -9,7 +9,7 @@ import (
 // about it where its message has no better idea.
 var codes = map[string]string{
 	// the text
-	"too_large":         "take out what is not configuration; a thousand services are half of it",
+	"too_large":         "take out what is not configuration, or split it: that is the limit of one node, about two thousand services",
 	"not_utf8":          "save the file as UTF-8",
 	"control_character": "write it as an escape in double quotes",
 	"tab":               "use spaces",
@@ -67,7 +67,7 @@ var codes = map[string]string{
 	"twice_in_list":        "take it out",
 	"too_many":             "split it",
 	"unknown_word":         "",
-	"not_absolute":         "",
+	"not_absolute":         "write the path from /",
 	"zero_byte":            "take it out: it would end the text",
 	"bad_schema":           "",
 
@@ -131,8 +131,8 @@ var codes = map[string]string{
 
 	// this host
 	"user_missing":    "write user: root if that is meant",
-	"no_such_user":    "create it: useradd --system NAME",
-	"no_such_group":   "create it: groupadd --system NAME",
+	"no_such_user":    "create it with useradd --system, or correct the name",
+	"no_such_group":   "create it with groupadd --system, or correct the name",
 	"account_unknown": "see whether getent answers",
 	"needs_root":      "leave the key out, or run the agent as root",
 	"privileged_port": "",

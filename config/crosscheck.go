@@ -23,7 +23,8 @@ func (c *check) dependencies() {
 				c.say("waits_for_itself", key, "", "waits for itself")
 			case !there && c.told["services."+other]:
 			case !there:
-				c.unknown("no_such_service", key, other, services, "there is no service %s", other)
+				others := slices.DeleteFunc(slices.Clone(services), func(s string) bool { return s == name })
+				c.unknown("no_such_service", key, other, others, "there is no service %s", other)
 			case what == supervise.Completed && target.Restart.Policy == "always":
 				c.say("never_completes", key, "", "%s never completes: its restart policy is always", other)
 			case target.Replicas == 0:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -239,7 +240,13 @@ func (d *decoder) list(w where, n *node, v reflect.Value) {
 func (d *decoder) noList(w where, n *node) {
 	switch {
 	case n.kind == scalar && argv[w.last()]:
-		d.say(w, n, "shell_string", "["+quoteAll(strings.Fields(n.text))+"]", "is a shell string; a command is its arguments, one by one")
+		words := strings.Fields(n.text)
+		d.say(w, n, "shell_string", "["+quoteAll(words)+"]", "is a shell string; a command is its arguments, one by one")
+		if len(words) > 0 && bareCommand.MatchString(words[0]) {
+			name := words[0]
+			words[0] = "/PATH/" + name
+			d.hinted("try [" + quoteAll(words) + "], with the path that command -v " + name + " shows")
+		}
 	case n.kind == scalar:
 		d.say(w, n, "not_a_list", "["+quoteAll([]string{n.text})+"]", "is one value, not a list")
 	default:
@@ -247,6 +254,9 @@ func (d *decoder) noList(w where, n *node) {
 		d.hinted("write [ ] around it")
 	}
 }
+
+// bareCommand is a command that a shell would look for.
+var bareCommand = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+-]*$`)
 
 // argv are the keys whose lists are commands.
 var argv = map[string]bool{"exec": true, "command": true}

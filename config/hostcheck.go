@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/backstay/backstay"
@@ -91,9 +93,16 @@ func (c *check) group(key, name string) {
 	}
 }
 
+// accountName is a name that useradd and groupadd take as it is.
+var accountName = regexp.MustCompile(`^[a-z_][a-z0-9_-]*$`)
+
 func (c *check) noAccount(key, kind, name string, err error) {
 	if errors.Is(err, proc.ErrUnknown) {
-		c.say("no_such_"+kind, key, "", "there is no %s %s on this host", kind, name)
+		hint := ""
+		if accountName.MatchString(name) {
+			hint = "create it: " + kind + "add --system " + name
+		}
+		c.hint("no_such_"+kind, key, hint, "there is no %s %s on this host", kind, name)
 		return
 	}
 	c.say("account_unknown", key, "", "cannot look %s %s up: %v", kind, name, err)
@@ -199,12 +208,17 @@ func (c *check) envFile(key, path string) {
 	}
 }
 
+// unprivileged is added to a port that only root may bind: 80 becomes 8080, 443
+// becomes 8443, so that what is tried instead does not clash.
+const unprivileged = 8000
+
 // frontend looks at the files and ports that a frontend names.
 func (c *check) frontend(key string, f *l7.Frontend) {
 	low := unprivilegedPorts(c.env)
 	for i, text := range f.Bind {
 		if b, err := l7.ParseBind(text); err == nil && b.Unix == "" && b.Port < low {
-			c.say("privileged_port", fmt.Sprintf("%s.bind[%d]", key, i), ":8080", "%s: only root may bind a port below %d", text, low)
+			try := strings.TrimSuffix(text, strconv.Itoa(int(b.Port))) + strconv.Itoa(int(b.Port)+unprivileged)
+			c.say("privileged_port", fmt.Sprintf("%s.bind[%d]", key, i), try, "%s: only root may bind a port below %d", text, low)
 		}
 	}
 	if f.TLS != nil {

@@ -11,7 +11,7 @@ import (
 func TestOf(t *testing.T) {
 	known := []string{"shop", "shop-7f3a9c", "status", "start", "stop"}
 	for name, want := range map[string]string{
-		"shp": "shop", "statsu": "status", "shop-7f3a9": "shop-7f3a9c", "stopp": "stop",
+		"shp": "shop", "statsu": "status", "shop-7f3a9": "shop-7f3a9c", "stopp": "stop", "stauts": "status",
 		"x": "", "nginx": "", "": "", strings.Repeat("s", 1000): "",
 	} {
 		if got := nearest.Of(name, known); got != want {
