@@ -44,7 +44,7 @@ func (c *Change) tell(old, new *File) { //nolint:predeclared // the pair of old
 
 // words says what happens to key; the empty key is the thing itself.
 func (c *Change) words(key string) string {
-	from, to := shorten(c.From, maxShown), shorten(c.To, maxShown)
+	from, to := apart(c.From, c.To, maxShown)
 	switch {
 	case key == "" && c.From == "":
 		return "new"
