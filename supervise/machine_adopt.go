@@ -28,7 +28,7 @@ func adopt(now time.Time, slot keeperwire.Slot) *machine {
 	}
 	if slot.Last.At != 0 {
 		last := ExitOf(slot.Last)
-		m.last, m.cause = &last, cause(last, 0)
+		m.last, m.cause = &last, m.causeOf(last)
 	}
 	m.because = "found by a new agent"
 	if err != nil {
