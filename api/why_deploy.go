@@ -69,8 +69,8 @@ func (f Facts) underWay(p *Proof, s Service, d Deploy) {
 	}
 	p.Because = append(f.waitsFor(s, d), p.Because...)
 	p.Do = look(waitedFor(s, d))
-	switch {
-	case d.State == DeployRollingBack, d.State == DeployFinishing:
+	switch d.State {
+	case DeployRollingBack, DeployFinishing:
 		p.Do = append(p.Do, "backstay events --tail 20")
 	default:
 		p.Do = append(append(p.Do, "backstay pause "+s.Name), s.abort()...)

@@ -148,16 +148,24 @@ func (v *view) serviceState(s api.Service) string {
 		return missing(s)
 	case s.Completes:
 		return "completed"
-	case s.Balanced && !v.Proxied():
-		return "ready, but no proxy serves it"
-	case s.Balanced && !v.Answered():
-		return "ready, but no proxy answers: connections wait"
-	case s.Balanced && !v.Reachable(s):
-		return "ready, but no frontend of it is bound"
-	case s.Balanced:
-		return "serving"
 	default:
+		return v.trafficState(s)
+	}
+}
+
+// trafficState says whether s, which is ready, gets requests.
+func (v *view) trafficState(s api.Service) string {
+	switch {
+	case !s.Balanced:
 		return "running"
+	case !v.Proxied():
+		return "ready, but no proxy serves it"
+	case !v.Answered():
+		return "ready, but no proxy answers: connections wait"
+	case !v.Reachable(s):
+		return "ready, but no frontend of it is bound"
+	default:
+		return "serving"
 	}
 }
 
