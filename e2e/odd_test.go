@@ -19,10 +19,11 @@ import (
 	"time"
 )
 
-// TestMain runs the odd service where a node has started this binary as one.
+// TestMain runs an odd service where a node has started this binary as one.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "odd" {
-		if err := runOdd(os.Args[2:]); err != nil {
+	services := map[string]func([]string) error{"odd": runOdd, "tree": runTree}
+	if len(os.Args) > 1 && services[os.Args[1]] != nil {
+		if err := services[os.Args[1]](os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(3)
 		}
