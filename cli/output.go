@@ -128,11 +128,14 @@ func asRefusal(err error) *api.Refusal {
 
 // refusalOf returns the mistakes of a file as the agent would.
 func refusalOf(e *config.Error) *api.Refusal {
-	all := e.Problems()
+	all, do := e.Problems(), "change the lines shown; nothing was changed"
+	if len(all) == 1 && e.Found[0].Line == 0 { // it is about the file as a whole
+		do = all[0].Do
+	}
 	return &api.Refusal{
 		Problem: backstay.Problem{
 			Code: "invalid_file", What: count(len(all), "mistake") + " in " + e.File, Where: e.File,
-			Do: "change the lines shown; nothing was changed",
+			Do: do,
 		},
 		Mistakes: all, Text: e.Error(),
 	}
