@@ -5,8 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-
-	"github.com/backstay/backstay/api"
 )
 
 // shopFile is a service behind a port; more is more frontends.
@@ -49,17 +47,21 @@ func TestAddressOfAFrontendThatIsGoneIsFree(t *testing.T) {
 	}
 }
 
-// The last frontend takes the proxy with it, and the next one brings it back.
-func TestProxyRunsWhileThereIsAFrontend(t *testing.T) {
+// The proxy stays when the last frontend goes, for it finishes what is in flight;
+// its addresses do not, and the next frontend is served by it.
+func TestProxyStaysWithoutAFrontend(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
 	n := start(t, shopFile(port, ""))
 	n.whole("shop", 2)
 	with := shopFile(port, "")
 	without, _, _ := strings.Cut(with, "frontends:")
+	pid := roleOf(n.status(), "proxy").PID
 	for range 2 {
 		must(t, n.apply(without))
-		n.until("no proxy", func(s api.Status) bool { return !roleOf(s, "proxy").Running })
+		if now := roleOf(n.status(), "proxy"); !now.Running || now.PID != pid {
+			t.Fatalf("the proxy was pid %d and is %+v", pid, now)
+		}
 		if _, err := get(fmt.Sprintf("http://127.0.0.1:%d/", port)); err == nil || !strings.Contains(err.Error(), "refused") {
 			t.Fatalf("without a frontend: %v, want refused", err)
 		}
