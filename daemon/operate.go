@@ -159,7 +159,7 @@ func (a *agent) Stop(ctx context.Context, ref backstay.Ref, by api.Actor) (api.D
 	return done, a.awaitStopped(ctx, name)
 }
 
-// awaitStopped returns when nothing of a service runs any more.
+// awaitStopped returns when nothing of a service runs any more, or is to stop.
 func (a *agent) awaitStopped(ctx context.Context, name string) error {
 	for {
 		changed := a.supervise.Changed()
@@ -169,8 +169,14 @@ func (a *agent) awaitStopped(ctx context.Context, name string) error {
 				left++
 			}
 		}
-		if left == 0 {
+		switch {
+		case left == 0:
 			return nil
+		case !a.overrides.of(name).Stopped:
+			return &backstay.Problem{
+				Code: "changed_meanwhile", What: "somebody has started " + name + " again before all of it had stopped", Where: "service/" + name,
+				Do: "see backstay events for who, and stop it again if it is to be stopped",
+			}
 		}
 		select {
 		case <-changed:
