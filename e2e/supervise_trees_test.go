@@ -72,13 +72,13 @@ func cpuOf(tb testing.TB, pids []int) (used time.Duration) {
 	return used
 }
 
-// of returns the processes of a service, wherever they have gone: by the mark
-// in their environment.
+// of returns the processes of a service of this node, wherever they have gone: by
+// the marks in their environment.
 func (n *node) of(service string) (pids []int) {
 	all, _ := filepath.Glob("/proc/[0-9]*/environ")
 	for _, f := range all {
 		text, _ := os.ReadFile(f)
-		if strings.Contains("\x00"+string(text), "\x00BACKSTAY_INSTANCE="+service+"-") {
+		if env := "\x00" + string(text); strings.Contains(env, "\x00BACKSTAY_INSTANCE="+service+"-") && strings.Contains(env, "\x00BACKSTAY_KEEPER="+n.dir) {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
 			pids = append(pids, pid)
 		}

@@ -59,6 +59,51 @@ func stopTree(t *testing.T, n *node, c *client, script string) {
 	}
 }
 
+// TestStoppedIsSaidOfAnEmptyTree has a main process that ends when it is told to,
+// and a child that does not: until that has ended too the slot is stopping, for
+// the next keeper as well, and cannot be removed.
+func TestStoppedIsSaidOfAnEmptyTree(t *testing.T) {
+	t.Parallel()
+	for name, next := range map[string]func(n *node, c *client) *client{
+		"one keeper":      func(_ *node, c *client) *client { return c },
+		"the next keeper": func(n *node, _ *client) *client { n.kill(); return n.start() },
+	} {
+		for ending, end := range map[string]func(c *client, pid int){
+			"by itself": func(_ *client, pid int) { _ = syscall.Kill(pid, syscall.SIGKILL) },
+			"by kill":   func(c *client, _ int) { c.do(keeperwire.Msg{Kind: keeperwire.Kill, ID: "tree", Text: "test"}) },
+		} {
+			t.Run(name+", "+ending, func(t *testing.T) {
+				t.Parallel()
+				n := newNode(t)
+				c := n.start()
+				s := n.spec("tree", `setsid sh -c 'trap "" TERM; while :; do sleep 0.1; done' & trap 'exit 0' TERM; while :; do sleep 0.1; done`)
+				s.GraceMS = 3600_000
+				slot := c.up(s)
+				eventually(t, "the tree has grown", func() bool { return len(n.processes("tree")) > 3 })
+				c.do(keeperwire.Msg{Kind: keeperwire.Stop, ID: "tree", Text: "test"})
+				headless := func(s keeperwire.Slot) bool {
+					return s.PID == 0 && s.State == keeperwire.Stopping && s.Last.PID == slot.PID
+				}
+				c.when("tree", headless)
+				c = next(n, c)
+				c.when("tree", headless)
+				c.refused("not_stopped", keeperwire.Msg{Kind: keeperwire.Remove, ID: "tree"})
+				c.subscribe(0)
+				for _, pid := range n.processes("tree") {
+					end(c, pid)
+				}
+				c.event(func(e keeperwire.Event) bool {
+					return e.Kind == keeperwire.EvState && e.ID == "tree" && e.State == keeperwire.Stopped
+				})
+				if left := n.processes("tree"); len(left) > 0 {
+					t.Errorf("it is said to be stopped, and %v are left", left)
+				}
+				c.do(keeperwire.Msg{Kind: keeperwire.Remove, ID: "tree"})
+			})
+		}
+	}
+}
+
 func TestCrashKillsTheRestBeforeTheNextRun(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
