@@ -177,6 +177,9 @@ func (f Facts) leaving(p *Proof, s Service, i Instance) {
 	p.What = "it takes no new requests and finishes those it has"
 	if i.State == backstay.Stopping {
 		p.What = fmt.Sprintf("it was told to stop and pid %d has not ended yet", i.PID)
+		if i.PID == 0 {
+			p.What = "it was told to stop, and its main process has left others behind that have not ended yet"
+		}
 	}
 	p.Because = because(i)
 	if e, ok := f.told(backstay.StateChanged, i.ID, string(i.State)); ok && len(p.Because) > 0 {

@@ -142,6 +142,10 @@ var whyCases = map[string]whyCase{
 	"instance-stopping": {"instance/shop-11aa11", first(func(i *api.Instance) {
 		i.State, i.Since, i.Drained, i.Because = backstay.Stopping, apitest.Before(time.Second), true, "SIGTERM sent: scaled down"
 	})},
+	"instance-stopping-headless": {"instance/shop-11aa11", first(func(i *api.Instance) {
+		i.State, i.Since, i.Drained, i.PID = backstay.Stopping, apitest.Before(time.Second), true, 0
+		i.Because = "scaled down; its main process has ended: exited 0 after 5m; its tree is not empty yet, and is killed when stop.grace (10s) is over"
+	})},
 	"instance-crashed":                           {"instance/shop-11aa11", dead(backstay.Crashed)},
 	"instance-backoff":                           {"instance/shop-11aa11", dead(backstay.Backoff)},
 	"instance-failed":                            {"instance/shop-11aa11", dead(backstay.Failed)},

@@ -1,13 +1,18 @@
 package daemon
 
 import (
+	"context"
 	"io"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/host/proc"
+	"github.com/backstay/backstay/internal/keeperwire"
 )
 
 // up starts the front as a process of its own, and returns it with what it says.
@@ -118,6 +123,49 @@ func TestFrontTakesNothingThatIsNotItsOwn(t *testing.T) {
 	}
 	if s := n.status(); s.Down != nil || len(n.whole("shop", 1).Instances) != 1 {
 		t.Errorf("what ran was touched: %+v", s)
+	}
+}
+
+// What does not end by itself in time is killed with all it has left behind: no
+// process is left that no keeper knows.
+func TestNothingIsLeftToNobody(t *testing.T) {
+	t.Parallel()
+	n := start(t, versionFile)
+	n.whole("shop", 1)
+	ctx := t.Context()
+	k := runningKeeper(ctx, n.opt.Dirs)
+	defer func() { _ = k.Close() }()
+	pidFile := n.dir + "/child.pid"
+	must(t, k.Put(ctx, keeperwire.Spec{
+		ID: "left-000001", Dir: "/", LogFile: n.dir + "/left.log", LogMaxSize: 1 << 20, LogMaxFiles: 1, Signal: sigTERM, GraceMS: time.Hour.Milliseconds(),
+		Argv: []string{"/bin/sh", "-c", "setsid sh -c 'trap \"\" TERM; echo $$ > " + pidFile + "; while :; do sleep 1; done' & exec sleep 100000"},
+		Env:  os.Environ(),
+	}))
+	must(t, k.Start(ctx, "left-000001"))
+	var child int
+	for end := time.Now().Add(hang); child == 0; time.Sleep(dialEvery) {
+		text, _ := os.ReadFile(pidFile)
+		child, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+		if time.Now().After(end) {
+			t.Fatalf("it has no child\n%s", n.story())
+		}
+	}
+	brief, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	must(t, endOne(brief, k, "left-000001"))
+	for end := time.Now().Add(hang); ; time.Sleep(dialEvery) { // by itself it would never end
+		st, err := proc.Stat(child)
+		if err != nil || st.State == 'Z' {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("its child is still there: %+v", st)
+		}
+	}
+	slots, err := k.List(ctx)
+	must(t, err)
+	if slices.ContainsFunc(slots, func(s keeperwire.Slot) bool { return s.ID == "left-000001" }) {
+		t.Errorf("the keeper still has it: %+v", slots)
 	}
 }
 
