@@ -165,8 +165,9 @@ func (n *treeNode) watch() (end func()) {
 			case <-time.After(look / 2):
 			}
 			n.noneForgotten(known)
-			if len(n.ids()) > 1 && len(n.ids()) > 1 { // twice, for the first look takes a while
-				n.t.Errorf("processes of two instances at once: %v", n.ids())
+			first := n.ids()
+			if still := n.ids(); len(first) > 1 && len(still) > 1 { // a look is no moment, and none comes back
+				n.t.Errorf("processes of two instances at once: %v, %v", first, still)
 			}
 		}
 	})
