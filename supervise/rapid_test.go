@@ -24,7 +24,7 @@ type act struct {
 func (a act) String() string { return fmt.Sprintf("%s(%d) %v", a.What, a.Which, a.Wait) }
 
 var whats = []string{
-	"start", "start", "stop", "exit", "exit", "exit0", "unready", "hang", "heal", "heal", "deaf", "child", "child", "agent", "agent", "rerun",
+	"start", "start", "stop", "exit", "exit", "exit0", "unready", "hang", "heal", "heal", "deaf", "child", "orphan", "orphan", "agent", "agent", "rerun",
 	"restart", "again", "drain", "undrain", "away", "back", "refuse", "overflow", "apply", "slow", "fast",
 }
 
@@ -153,7 +153,12 @@ func (s *story) do(a act) {
 	case "deaf":
 		s.keeper.behave(id, func(p *program) { p.deaf = true })
 	case "child":
-		s.keeper.behave(id, func(p *program) { p.child = max(a.Wait, time.Second) })
+		for _, v := range s.Instances() {
+			s.keeper.behave(v.ID, func(p *program) { p.child = time.Minute })
+		}
+	case "orphan": // its main process ends when it is told to, and leaves a child behind
+		s.keeper.behave(id, func(p *program) { p.child = time.Minute })
+		_ = s.Stop(brief, id, "story")
 	case "agent":
 		s.swap(a.Wait)
 	case "rerun":
