@@ -249,7 +249,7 @@ func (a *agent) tellRole(ev keeperwire.Event) {
 		From: "ended", To: "running", Because: fmt.Sprintf("pid %d", ev.PID),
 	}
 	if ev.Kind == keeperwire.EvExited {
-		e.From, e.To, e.Because = "running", "ended", exitOf(ev.Exit).String()
+		e.From, e.To, e.Because = "running", "ended", supervise.ExitOf(ev.Exit).String()
 	}
 	a.bus.Record(e)
 }

@@ -5,9 +5,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/internal/keeperwire"
+	"github.com/backstay/backstay/supervise"
 )
 
 // roleStates is what is known of the processes of Backstay itself.
@@ -71,7 +71,7 @@ func (r *roleStates) why(id string) string {
 	case s.PID > 0:
 		return fmt.Sprintf("pid %d does not answer", s.PID)
 	case s.Last.At > 0:
-		return fmt.Sprintf("pid %d: %s", s.Last.PID, exitOf(s.Last))
+		return fmt.Sprintf("pid %d: %s", s.Last.PID, supervise.ExitOf(s.Last))
 	default:
 		return ""
 	}
@@ -114,16 +114,9 @@ func describe(name string, s keeperwire.Slot) api.Role {
 		Name: name, PID: int(s.PID), Running: s.PID > 0, Since: time.Unix(0, s.StartedAt), Starts: int(s.Starts),
 	}
 	if s.Last.At > 0 {
-		exit := exitOf(s.Last)
+		exit := supervise.ExitOf(s.Last)
 		role.Last = &exit
 		role.Because = fmt.Sprintf("the run before: pid %d, %s", s.Last.PID, exit)
 	}
 	return role
-}
-
-func exitOf(e keeperwire.Exit) backstay.Exit {
-	return backstay.Exit{
-		At: time.Unix(0, e.At), Known: e.Known, Code: int(e.Code), Signal: int(e.Signal), Core: e.Core, OOM: e.OOM,
-		Asked: e.Asked, Stage: e.Stage, Reason: e.Reason,
-	}
 }

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"os"
@@ -58,8 +57,7 @@ func bootKeeper(o Options) (Options, string, error) {
 	if err != nil {
 		return o, "", err
 	}
-	put := (&keeperwire.Msg{Kind: keeperwire.Put, Spec: &spec}).Append(nil)
-	boot := append(binary.LittleEndian.AppendUint32(nil, uint32(len(put))), put...)
+	boot := keeperwire.AppendBoot(nil, &spec)
 	if err := atomicfile.WriteFile(filepath.Join(o.Dirs.Keeper(), "boot"), boot, 0o600); err != nil {
 		return o, "", fmt.Errorf("write boot file of the keeper: %w", err)
 	}

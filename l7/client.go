@@ -13,7 +13,7 @@ import (
 func clientOf(f *front, r *h1.Request, addr netip.Addr) netip.Addr {
 	client, list := addr, [][]byte(nil)
 	for name, value := range r.Fields() {
-		if sameFold(name, "x-forwarded-for") {
+		if h1.Same(name, "x-forwarded-for") {
 			list = append(list, bytes.Split(value, []byte(","))...)
 		}
 	}

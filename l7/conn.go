@@ -141,26 +141,11 @@ type fields h1.Request
 // HasField implements [fieldReader].
 func (f *fields) HasField(name, value string) bool {
 	for n, v := range (*h1.Request)(f).Fields() {
-		if sameFold(n, name) && (value == "" || string(v) == value) {
+		if h1.Same(n, name) && (value == "" || string(v) == value) {
 			return true
 		}
 	}
 	return false
-}
-
-func sameFold(b []byte, lower string) bool {
-	if len(b) != len(lower) {
-		return false
-	}
-	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // end closes the connection, whatever its goroutine was at. A panic is one

@@ -98,8 +98,8 @@ func trimRight(b []byte) []byte {
 
 func blank(c byte) bool { return c == ' ' || c == '\t' }
 
-// same compares a name with one in lower case, without regard to case.
-func same(b []byte, lower string) bool {
+// Same compares a name with one in lower case, without regard to case.
+func Same(b []byte, lower string) bool {
 	if len(b) != len(lower) {
 		return false
 	}

@@ -201,7 +201,7 @@ func (h *head) Fields() iter.Seq2[[]byte, []byte] {
 // whether there is one.
 func (h *head) Get(lower string) ([]byte, bool) {
 	for i := range h.fields {
-		if same(h.view(h.fields[i].name), lower) {
+		if Same(h.view(h.fields[i].name), lower) {
 			return h.view(h.fields[i].value), true
 		}
 	}
@@ -213,7 +213,7 @@ func (h *head) Get(lower string) ([]byte, bool) {
 func (h *head) HasField(lower, value string) bool {
 	for i := range h.fields {
 		f := &h.fields[i]
-		if same(h.view(f.name), lower) && (value == "" || string(h.view(f.value)) == value) {
+		if Same(h.view(f.name), lower) && (value == "" || string(h.view(f.value)) == value) {
 			return true
 		}
 	}

@@ -59,7 +59,7 @@ func (h *head) weighLength(v []byte) error {
 }
 
 func (h *head) weighCoding(v []byte) error {
-	if h.chunked || !same(v, "chunked") {
+	if h.chunked || !Same(v, "chunked") {
 		return errCoding
 	}
 	h.chunked = true
@@ -86,12 +86,12 @@ func (h *head) weighConnection(list []byte, options *int) error {
 
 func (h *head) weighOption(option []byte) error {
 	switch {
-	case same(option, "close"):
+	case Same(option, "close"):
 		h.close = true
 		return nil
-	case same(option, "keep-alive"):
+	case Same(option, "keep-alive"):
 		return nil
-	case same(option, "upgrade"):
+	case Same(option, "upgrade"):
 		h.wantUpgrade = true
 		return nil
 	}
@@ -130,7 +130,7 @@ func (h *head) switchable() []byte {
 	}
 	protocol := h.view(h.upgrade)
 	name, _, _ := bytes.Cut(protocol, slash)
-	if bytes.IndexByte(protocol, ',') >= 0 || same(name, "h2c") || same(name, "h2") || same(name, "http") || same(name, "tls") {
+	if bytes.IndexByte(protocol, ',') >= 0 || Same(name, "h2c") || Same(name, "h2") || Same(name, "http") || Same(name, "tls") {
 		return nil
 	}
 	return protocol

@@ -25,9 +25,9 @@ func kindOf(name []byte) kind {
 	case 2, 5, 7:
 		return kindOfShort(name)
 	case 4:
-		return when(same(name, "host"), host)
+		return when(Same(name, "host"), host)
 	case 6:
-		return when(same(name, "expect"), expect)
+		return when(Same(name, "expect"), expect)
 	case 9:
 		return kindOf9(name)
 	case 10:
@@ -47,11 +47,11 @@ func when(yes bool, k kind) kind {
 
 func kindOfShort(name []byte) kind {
 	switch {
-	case same(name, "upgrade"):
+	case Same(name, "upgrade"):
 		return upgrade
-	case same(name, "te"), same(name, "trailer"):
+	case Same(name, "te"), Same(name, "trailer"):
 		return hop
-	case same(name, "proxy"): // CGI makes HTTP_PROXY of it, which programs obey
+	case Same(name, "proxy"): // CGI makes HTTP_PROXY of it, which programs obey
 		return hop
 	}
 	return other
@@ -59,9 +59,9 @@ func kindOfShort(name []byte) kind {
 
 func kindOf9(name []byte) kind {
 	switch {
-	case same(name, "x-real-ip"), same(name, "forwarded"):
+	case Same(name, "x-real-ip"), Same(name, "forwarded"):
 		return vouched
-	case same(name, "x_real_ip"):
+	case Same(name, "x_real_ip"):
 		return hop
 	}
 	return other
@@ -69,9 +69,9 @@ func kindOf9(name []byte) kind {
 
 func kindOf10(name []byte) kind {
 	switch {
-	case same(name, "connection"):
+	case Same(name, "connection"):
 		return connection
-	case same(name, "keep-alive"):
+	case Same(name, "keep-alive"):
 		return hop
 	}
 	return other
@@ -79,9 +79,9 @@ func kindOf10(name []byte) kind {
 
 func kindOf14(name []byte) kind {
 	switch {
-	case same(name, "content-length"):
+	case Same(name, "content-length"):
 		return contentLength
-	case same(name, "content_length"), same(name, "http2-settings"):
+	case Same(name, "content_length"), Same(name, "http2-settings"):
 		return hop
 	}
 	return kindOfX(name)
@@ -97,27 +97,27 @@ func kindOfLong(name []byte) kind {
 	case 'x':
 		return kindOfX(name)
 	case 'p':
-		return when(same(name, "proxy-connection") || same(name, "proxy-authenticate") || same(name, "proxy-authorization"), hop)
+		return when(Same(name, "proxy-connection") || Same(name, "proxy-authenticate") || Same(name, "proxy-authorization"), hop)
 	case 't':
-		if same(name, "transfer-encoding") {
+		if Same(name, "transfer-encoding") {
 			return transferEncoding
 		}
-		return when(same(name, "transfer_encoding"), hop)
+		return when(Same(name, "transfer_encoding"), hop)
 	}
 	return other
 }
 
 // kindOfX knows X-Forwarded- and more, and its twins.
 func kindOfX(name []byte) kind {
-	if lowered(name[0]) != 'x' || !same(name[2:11], "forwarded") {
+	if lowered(name[0]) != 'x' || !Same(name[2:11], "forwarded") {
 		return other
 	}
 	switch {
-	case same(name, "x-forwarded-for"):
+	case Same(name, "x-forwarded-for"):
 		return forwardedFor
-	case same(name, "x-forwarded-proto"):
+	case Same(name, "x-forwarded-proto"):
 		return forwardedProto
-	case same(name, "x-forwarded-host"):
+	case Same(name, "x-forwarded-host"):
 		return forwardedHost
 	case name[1] == '-' && name[11] == '-':
 		return vouched

@@ -215,7 +215,7 @@ func (r *Request) fillOptions() error {
 	if r.expects == 0 {
 		return nil
 	}
-	if r.expects > 1 || !same(r.view(r.expect), "100-continue") {
+	if r.expects > 1 || !Same(r.view(r.expect), "100-continue") {
 		return errExpect
 	}
 	r.Expect = r.minor == 1 && !r.Body.Empty() // RFC 9110 10.1.1: not in HTTP/1.0

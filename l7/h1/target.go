@@ -64,7 +64,7 @@ func (r *Request) readAbsolute(from, to int) error {
 
 func schemeLen(b []byte) int {
 	for _, s := range [...]string{"http://", "https://"} {
-		if len(b) > len(s) && same(b[:len(s)], s) {
+		if len(b) > len(s) && Same(b[:len(s)], s) {
 			return len(s)
 		}
 	}
