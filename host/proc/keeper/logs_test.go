@@ -1,0 +1,210 @@
+package keeper_test
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/backstay/backstay/internal/keeperwire"
+)
+
+func TestLogsSurviveWhatHappensToTheirFiles(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	c := n.start()
+	c.subscribe(0)
+	tick := "i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.01; done"
+	before := c.up(n.spec("log", tick))
+	file := n.logs + "/log.log"
+	grows := func(what string) {
+		t.Helper()
+		last := len(n.log("log"))
+		eventually(t, "the log grows after "+what, func() bool { return len(n.log("log")) > last && strings.HasSuffix(n.log("log"), "\n") })
+	}
+	grows("start")
+	_ = os.Remove(file)
+	grows("the file was removed")
+	_ = os.Rename(file, file+".old")
+	grows("somebody renamed it")
+	_ = os.Truncate(file, 0)
+	eventually(t, "it goes on at the front", func() bool { s := n.log("log"); return len(s) > 0 && s[0] == 't' })
+	_ = os.RemoveAll(n.logs)
+	grows("the directory was removed")
+	_ = os.RemoveAll(n.logs)
+	_ = os.WriteFile(n.logs, nil, 0o600) // now it cannot be made
+	e := c.event(kind(keeperwire.EvLogDropped, "log"))
+	if e.N == 0 {
+		t.Errorf("%+v", e)
+	}
+	_ = os.Remove(n.logs)
+	eventually(t, "it is said what was dropped", func() bool { return strings.Contains(n.log("log"), "backstay: dropped ") })
+	grows("all that")
+	if got := c.list()["log"]; got.PID != before.PID || got.Dropped < e.N {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestBothStreamsStayWholeLines(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	c := n.start()
+	const lines = 150_000
+	s := n.role("both", "both", strconv.Itoa(lines))
+	c.start(s)
+	c.until("both", keeperwire.Completed)
+	b := n.log("both")
+	if out, errs := numbered(t, b, "out"), numbered(t, b, "err"); out != lines || errs != lines {
+		t.Errorf("%d %d of %d", out, errs, lines)
+	}
+	checkStreams(t, s.LogFile, b)
+}
+
+// checkStreams fails unless the marks know which bytes came from where.
+func checkStreams(t *testing.T, log, text string) {
+	t.Helper()
+	idx, err := os.ReadFile(keeperwire.Index(log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(idx); i += keeperwire.MarkSize {
+		m, _ := keeperwire.DecodeMark(idx[i:])
+		end := uint64(len(text))
+		if i+keeperwire.MarkSize < len(idx) {
+			next, _ := keeperwire.DecodeMark(idx[i+keeperwire.MarkSize:])
+			end = next.Offset
+		}
+		part := text[m.Offset:end]
+		wrong := "err "
+		if m.Stream == keeperwire.Stderr {
+			wrong = "out "
+		}
+		if strings.Contains(part, wrong) {
+			t.Fatalf("mark %+v: %q has the other stream's", m, part[:min(len(part), 60)])
+		}
+	}
+}
+
+func TestOddOutput(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	c := n.start()
+	for name, one := range map[string]struct {
+		script string
+		want   func(b []byte) bool
+	}{
+		"line of 20 MB":        {"head -c 20000000 /dev/zero | tr '\\0' x", func(b []byte) bool { return len(b) == 20_000_000 && b[0] == 'x' }},
+		"zero bytes":           {"head -c 1000 /dev/zero", func(b []byte) bool { return bytes.Equal(b, make([]byte, 1000)) }},
+		"one byte at a time":   {"for i in 1 2 3 4 5 6 7 8 9; do printf x; done", func(b []byte) bool { return string(b) == "xxxxxxxxx" }},
+		"closed stdout":        {"exec >&-; echo no; echo yes >&2", func(b []byte) bool { return bytes.HasSuffix(b, []byte("yes\n")) }},
+		"half lines of both":   {"printf 'a'; sleep 0.3; printf 'b' >&2; sleep 0.3; printf 'c\\n'", func(b []byte) bool { return string(b) == "abc\n" }},
+		"nothing":              {"true", func(b []byte) bool { return len(b) == 0 }},
+		"a grandchild prints":  {"(sleep 0.2; echo late) & exec echo early", func(b []byte) bool { return bytes.HasPrefix(b, []byte("early\n")) }},
+		"stdin is empty":       {"cat; echo end", func(b []byte) bool { return string(b) == "end\n" }},
+		"opens /dev/stderr":    {"echo x > /dev/stderr", func(b []byte) bool { return string(b) == "x\n" }},
+		"a line over rotation": {"yes | head -c 3000000", func(b []byte) bool { return len(b)%2 == 0 }},
+	} {
+		s := n.spec("odd", one.script)
+		s.LogFile = n.logs + "/" + strings.ReplaceAll(strings.ReplaceAll(name, " ", "_"), "/", "_")
+		if name == "a line over rotation" {
+			s.LogMaxSize = 1 << 20
+		}
+		c.start(s)
+		c.until("odd", keeperwire.Completed)
+		b, err := os.ReadFile(s.LogFile)
+		if err != nil || !one.want(b) {
+			t.Errorf("%s: %d bytes, %.40q, %v", name, len(b), b, err)
+		}
+	}
+}
+
+func TestRotationKeepsAsManyFilesAsAsked(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	c := n.start()
+	s := n.role("rot", "lines", "600000", "0") // 9 MB
+	s.LogMaxSize, s.LogMaxFiles = 1<<20, 3
+	c.start(s)
+	c.until("rot", keeperwire.Completed)
+	all := ""
+	for i := 2; i >= 0; i-- {
+		b, err := os.ReadFile(keeperwire.Rotated(s.LogFile, i))
+		if err != nil || i > 0 && (len(b) < 1<<20 || len(b) > 2<<20) || len(b) > 0 && b[len(b)-1] != '\n' {
+			t.Fatalf("file %d: %d bytes, %v", i, len(b), err)
+		}
+		all += string(b)
+	}
+	if _, err := os.Stat(keeperwire.Rotated(s.LogFile, 3)); !os.IsNotExist(err) {
+		t.Error("a fourth file")
+	}
+	if !strings.HasSuffix(all, "line 000599999\n") || strings.Count(all, "\n") != strings.Count(all, "line ") {
+		t.Error("torn lines, or not to the end")
+	}
+}
+
+// TestKeeperFrozenForAWhile is the writer that finds a full FIFO and nobody who
+// reads: it waits, and loses nothing.
+func TestKeeperFrozenForAWhile(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	c := n.start()
+	_ = n.cmd.Process.Signal(syscall.SIGSTOP)
+	_ = n.cmd.Process.Signal(syscall.SIGCONT)
+	s := n.role("w", "lines", "300000", "0")
+	c.up(s)
+	_ = n.cmd.Process.Signal(syscall.SIGSTOP)
+	time.Sleep(300 * time.Millisecond)
+	_ = n.cmd.Process.Signal(syscall.SIGCONT)
+	c.until("w", keeperwire.Completed)
+	if got := numbered(t, n.log("w"), "line"); got != 300000 {
+		t.Errorf("%d lines", got)
+	}
+}
+
+// TestBothStreamsGoOnOverRotation has streams that wait for each other while the
+// file changes under them.
+func TestBothStreamsGoOnOverRotation(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	c := n.start()
+	const lines = 100_000
+	s := n.role("both", "both", strconv.Itoa(lines))
+	s.LogMaxSize, s.LogMaxFiles = 64<<10, 1000
+	c.start(s)
+	c.until("both", keeperwire.Completed)
+	all := ""
+	for i := 1000; i >= 0; i-- {
+		b, err := os.ReadFile(keeperwire.Rotated(s.LogFile, i))
+		if err != nil {
+			continue
+		}
+		all += string(b)
+		checkStreams(t, keeperwire.Rotated(s.LogFile, i), string(b))
+	}
+	if out, errs := numbered(t, all, "out"), numbered(t, all, "err"); out != lines || errs != lines {
+		t.Errorf("%d %d of %d", out, errs, lines)
+	}
+}
+
+// TestStreamThatWaitsIsNotForgotten takes the log away while stderr waits for the
+// end of a line of stdout.
+func TestStreamThatWaitsIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	c := n.start()
+	c.up(n.spec("wait", `while :; do printf half; head -c 100000 /dev/zero >&2; printf ' line\n'; sleep 0.02; done`))
+	last := int64(0)
+	for range 4 {
+		eventually(t, "the log grows by a megabyte", func() bool {
+			info, err := os.Stat(n.logs + "/wait.log")
+			return err == nil && info.Size() > last+1<<20
+		})
+		_ = os.Remove(n.logs + "/wait.log")
+		_ = os.Mkdir(n.logs+"/wait.log", 0o755) // it cannot be written now
+		time.Sleep(1200 * time.Millisecond)
+		_ = os.Remove(n.logs + "/wait.log")
+	}
+}

@@ -1,0 +1,71 @@
+package keeper_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/backstay/backstay/internal/keeperwire"
+)
+
+func TestProbes(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"cgroups", "unprivileged"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t)
+			if mode == "unprivileged" {
+				n = n.unprivileged()
+			}
+			probes(t, n)
+		})
+	}
+}
+
+func probes(t *testing.T, n *node) {
+	t.Helper()
+	c := n.start()
+	c.subscribe(0)
+	before := c.up(n.spec("p", "exec sleep 1000"))
+	ask := func(name, script string, ms int64) {
+		t.Helper()
+		c.do(keeperwire.Msg{Kind: keeperwire.ProbeMsg, Probe: &keeperwire.Probe{
+			ID: "p", Name: name, N: uint64(ms), Argv: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=" + os.Getenv("PATH")}, TimeoutMS: ms,
+		}})
+	}
+	answer := func() keeperwire.Event { return c.event(kind(keeperwire.EvProbed, "p")) }
+	ask("good", "echo fine", 9999)
+	if e := answer(); e.Exit.Code != 0 || string(e.Text) != "fine\n" || e.N != 9999 {
+		t.Errorf("%+v", e)
+	}
+	ask("bad", "echo no >&2; exit 3", 9998)
+	if e := answer(); e.Exit.Code != 3 || string(e.Text) != "no\n" {
+		t.Errorf("%+v", e)
+	}
+	ask("flood", "head -c 300000 /dev/zero; echo", 9997)
+	if e := answer(); e.Exit.Code != 0 || len(e.Text) != 4<<10 {
+		t.Errorf("%d bytes %+v", len(e.Text), e.Exit)
+	}
+	ask("hang", `echo begun; trap "" TERM; setsid sleep 1000 & sleep 1000`, 150)
+	c.refused("busy", keeperwire.Msg{Kind: keeperwire.ProbeMsg, Probe: &keeperwire.Probe{ID: "p", Name: "hang", Argv: []string{"/bin/true"}}})
+	ask("other", "exit 0", 9996)
+	if e := answer(); e.N != 9996 || e.Exit.Code != 0 {
+		t.Errorf("%+v", e)
+	}
+	if e := answer(); e.Exit.Signal != 9 || e.Exit.Reason != "timeout" || string(e.Text) != "begun\n" {
+		t.Errorf("%+v", e)
+	}
+	ask("gone", "exec /no/such/program", 9995)
+	answer()
+	c.do(keeperwire.Msg{Kind: keeperwire.ProbeMsg, Probe: &keeperwire.Probe{ID: "p", Name: "missing", Argv: []string{"/no/such"}}})
+	if e := answer(); !strings.Contains(e.Exit.Stage, "exec /no/such: ENOENT") {
+		t.Errorf("%+v", e)
+	}
+	for range 20 {
+		ask("many", "exit 0", 9000)
+		answer()
+	}
+	if pids := n.processes(""); len(pids) != 1 || pids[0] != int(before.PID) {
+		t.Errorf("left: %v", pids)
+	}
+}
