@@ -1,0 +1,131 @@
+package deploy
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the transcripts anew")
+
+// plays are deploys, each from shop@1 in force.
+var plays = map[string]func(h *house){
+	"rolling": func(h *house) {
+		h.wantRelease("v2", 2, fine, nil)
+		h.apply()
+		h.until(Done)
+	},
+	"dies-young": func(h *house) {
+		h.wantRelease("v2", 2, diesYoung, nil)
+		h.apply()
+		h.until(RolledBack)
+	},
+	"never-ready": func(h *house) {
+		h.wantRelease("v2", 2, never, nil)
+		h.apply()
+		h.until(RolledBack)
+	},
+	"flaps": func(h *house) {
+		h.wantRelease("v2", 2, flaps, nil)
+		h.apply()
+		h.until(RolledBack)
+	},
+	"third-flakes-once": func(h *house) {
+		h.wantRelease("v2", 2, flakeOnce, nil)
+		h.apply()
+		h.until(Done)
+	},
+	"third-flakes-twice": func(h *house) {
+		h.wantRelease("v2", 2, flakeMore, nil)
+		h.apply()
+		h.until(RolledBack)
+	},
+	"both-ill": func(h *house) {
+		h.pool.do(func() {
+			for _, b := range h.pool.w.bodies {
+				b.program = never
+				b.Ready = false
+			}
+			h.pool.w.programs[1] = never
+		})
+		h.wantRelease("v2", 2, diesAtOnce, nil)
+		h.apply()
+		h.until(Stuck)
+	},
+	"recreate": func(h *house) {
+		h.wantRelease("v2", 2, fine, func(w *Want) { w.Config.Strategy = "recreate" })
+		h.apply()
+		h.until(Done)
+	},
+	"restart": func(h *house) {
+		_, _ = h.Restart(h.t.Context(), "shop", "ann")
+		h.until(Done)
+	},
+	"abort": func(h *house) {
+		h.wantRelease("v2", 2, fine, nil)
+		h.apply()
+		h.untilIt("one good", func(d Deploy) bool { return d.Replaced == 1 })
+		_, _ = h.Abort(h.t.Context(), "shop", "ann")
+		h.until(RolledBack)
+	},
+	"rollback": func(h *house) {
+		h.wantRelease("v2", 2, fine, nil)
+		h.apply()
+		h.until(Done)
+		_, _ = h.Rollback(h.t.Context(), "shop", 0, "ann")
+		h.untilIt("back", func(d Deploy) bool { return d.Kind == Rollback && d.State == Done })
+	},
+	"pause": func(h *house) {
+		h.wantRelease("v2", 2, diesYoung, func(w *Want) { w.Config.OnFailure = "pause" })
+		h.apply()
+		h.until(Paused)
+		_, _ = h.Abort(h.t.Context(), "shop", "ann")
+		h.until(RolledBack)
+	},
+	"supersede-in-mid-drain": func(h *house) {
+		h.pool.do(func() { h.pool.w.drain = 10 * time.Second })
+		h.wantRelease("v2", 2, fine, nil)
+		h.apply()
+		h.untilIt("draining", func(d Deploy) bool { return d.Leaving > 0 })
+		h.wantRelease("v3", 3, fine, nil)
+		h.apply()
+		_, _ = h.Deploy(h.t.Context(), "shop", Ask{Supersede: true, By: "bob"})
+		h.until(Done)
+	},
+	"no-port-free": func(h *house) {
+		h.pool.do(func() { h.pool.noStart = errors.New("no port from 20000 to 29999 is free") })
+		h.wantRelease("v2", 2, fine, nil)
+		h.apply()
+		h.until(RolledBack)
+	},
+}
+
+// TestTranscripts compares what the plays told with testdata.
+func TestTranscripts(t *testing.T) {
+	for name, play := range plays {
+		t.Run(name, func(t *testing.T) {
+			inHouse(t, func(h *house) {
+				h.runs("v1", fine)
+				play(h)
+				golden(t, name, h.script())
+			})
+		})
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".txt")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil || got != string(want) {
+		t.Errorf("got (%v)\n%s\nRead the difference; if it is right, run with -update.", err, got)
+	}
+}
