@@ -77,68 +77,72 @@ func problem(t *testing.T, what string, status int, body string) backstay.Proble
 	return p
 }
 
+// tooBig has no room in a head nor in a body of a command.
+var tooBig = strings.Repeat("x", 70<<10)
+
+// wrongRequests are the code of each, and its bytes.
+var wrongRequests = map[string]struct{ code, request string }{
+	"garbage":             {"malformed_request", "\x00\x01\x02\r\n\r\n"},
+	"no host":             {"malformed_request", "GET /v1/status HTTP/1.1\r\n\r\n"},
+	"two lengths":         {"malformed_request", "POST /v1/plan HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx"},
+	"long head":           {"head_too_large", "GET /v1/status HTTP/1.1\r\nHost: x\r\nX: " + tooBig + "\r\n\r\n"},
+	"bad version":         {"wrong_http_version", "GET /v1/status HTTP/9.9\r\nHost: x\r\n\r\n"},
+	"encoding":            {"unsupported_encoding", "POST /v1/plan HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"},
+	"expectation":         {"unmet_expectation", "POST /v1/plan HTTP/1.1\r\nHost: x\r\nExpect: cake\r\nContent-Length: 1\r\n\r\nx"},
+	"unknown path":        {"unknown_path", request("GET", "/v1/statu", "")},
+	"root":                {"unknown_path", request("GET", "/", "")},
+	"climbing":            {"unknown_path", request("GET", "/v1/../v1/status", "")},
+	"trailing slash":      {"unknown_path", request("GET", "/v1/status/", "")},
+	"wrong method":        {"wrong_method", request("DELETE", "/v1/status", "")},
+	"head":                {"wrong_method", request("PATCH", "/v1/services/shop/scale", "{}")},
+	"bad query":           {"bad_query", request("GET", "/v1/status?a=%zz", "")},
+	"semicolon":           {"bad_query", request("GET", "/v1/status?a;b", "")},
+	"long query":          {"bad_query", request("GET", "/v1/status?a="+strings.Repeat("x", 5000), "")},
+	"unknown parameter":   {"unknown_parameter", request("GET", "/v1/events?folow=true", "")},
+	"repeated parameter":  {"repeated_parameter", request("GET", "/v1/events?tail=1&tail=2", "")},
+	"missing parameter":   {"missing_parameter", request("GET", "/v1/diff?from=a", "")},
+	"bad number":          {"bad_parameter", request("GET", "/v1/events?tail=-1", "")},
+	"bad flag":            {"bad_parameter", request("GET", "/v1/events?follow=yes", "")},
+	"bad time":            {"bad_parameter", request("GET", "/v1/events?since=yesterday", "")},
+	"bad header":          {"bad_header", request("PUT", "/v1/config", "x", "If-Match: W/\"1\"")},
+	"wrong media type":    {"wrong_media_type", request("POST", "/v1/services/shop/deploy", "{}", "Content-Type: text/xml")},
+	"unexpected body":     {"unexpected_body", request("GET", "/v1/status", "x")},
+	"missing body":        {"missing_body", request("POST", "/v1/services/shop/deploy", "")},
+	"large body":          {"body_too_large", request("POST", "/v1/services/shop/deploy", tooBig)},
+	"large file":          {"body_too_large", request("POST", "/v1/plan", strings.Repeat("x", 1<<20+1))},
+	"cut body":            {"body_cut", "POST /v1/services/shop/deploy HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{}"},
+	"no object":           {"bad_json", request("POST", "/v1/services/shop/deploy", "[1]")},
+	"two objects":         {"bad_json", request("POST", "/v1/services/shop/deploy", "{}{}")},
+	"half an object":      {"bad_json", request("POST", "/v1/services/shop/deploy", `{"version":`)},
+	"deep":                {"bad_json", request("POST", "/v1/services/shop/deploy", `{"version":`+strings.Repeat("[", 1000)+strings.Repeat("]", 1000)+"}")},
+	"unknown field":       {"unknown_field", request("POST", "/v1/services/shop/deploy", `{"versions":"v2"}`)},
+	"field in capitals":   {"unknown_field", request("POST", "/v1/services/shop/deploy", `{"Version":"v2"}`)},
+	"field twice":         {"repeated_field", request("POST", "/v1/services/shop/deploy", `{"version":"v2","version":"v3"}`)},
+	"missing field":       {"missing_field", request("PUT", "/v1/services/shop/scale", `{}`)},
+	"wrong type":          {"wrong_type", request("PUT", "/v1/services/shop/scale", `{"replicas":"3"}`)},
+	"half a number":       {"wrong_type", request("PUT", "/v1/services/shop/scale", `{"replicas":1.5}`)},
+	"negative":            {"bad_value", request("PUT", "/v1/services/shop/scale", `{"replicas":-1}`)},
+	"too many":            {"bad_value", request("PUT", "/v1/services/shop/scale", `{"replicas":100000}`)},
+	"version climbs":      {"bad_value", request("POST", "/v1/services/shop/deploy", `{"version":"../../etc"}`)},
+	"negative release":    {"bad_value", request("POST", "/v1/services/shop/rollback", `{"to":-3}`)},
+	"bad name":            {"bad_name", request("POST", "/v1/services/Shop/stop", "")},
+	"escaped name":        {"bad_name", request("POST", "/v1/services/sh%2fop/stop", "")},
+	"bad instance":        {"bad_name", request("POST", "/v1/instances/-/stop", "")},
+	"bad ref":             {"bad_ref", request("GET", "/v1/logs?ref=shop", "")},
+	"bad kind":            {"bad_ref", request("GET", "/v1/why?ref=srevice/shop", "")},
+	"not there":           {"not_found", request("POST", "/v1/services/nope/stop", "")},
+	"ref not there":       {"not_found", request("GET", "/v1/why?ref=service/shp", "")},
+	"file changed":        {"changed_meanwhile", request("PUT", "/v1/config", "x", `If-Match: "00000000"`)},
+	"no such deploy name": {"bad_parameter", request("GET", "/v1/services/shop/progress?deploy=%2e%2e", "")},
+}
+
 // Each wrong request is refused by its own code, and nothing was changed.
 func TestWrongRequestsAreToldApart(t *testing.T) {
-	big := strings.Repeat("x", 70<<10)
-	cases := map[string]struct{ code, request string }{
-		"garbage":             {"malformed_request", "\x00\x01\x02\r\n\r\n"},
-		"no host":             {"malformed_request", "GET /v1/status HTTP/1.1\r\n\r\n"},
-		"two lengths":         {"malformed_request", "POST /v1/plan HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx"},
-		"long head":           {"head_too_large", "GET /v1/status HTTP/1.1\r\nHost: x\r\nX: " + big + "\r\n\r\n"},
-		"bad version":         {"wrong_http_version", "GET /v1/status HTTP/9.9\r\nHost: x\r\n\r\n"},
-		"encoding":            {"unsupported_encoding", "POST /v1/plan HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"},
-		"expectation":         {"unmet_expectation", "POST /v1/plan HTTP/1.1\r\nHost: x\r\nExpect: cake\r\nContent-Length: 1\r\n\r\nx"},
-		"unknown path":        {"unknown_path", request("GET", "/v1/statu", "")},
-		"root":                {"unknown_path", request("GET", "/", "")},
-		"climbing":            {"unknown_path", request("GET", "/v1/../v1/status", "")},
-		"trailing slash":      {"unknown_path", request("GET", "/v1/status/", "")},
-		"wrong method":        {"wrong_method", request("DELETE", "/v1/status", "")},
-		"head":                {"wrong_method", request("PATCH", "/v1/services/shop/scale", "{}")},
-		"bad query":           {"bad_query", request("GET", "/v1/status?a=%zz", "")},
-		"semicolon":           {"bad_query", request("GET", "/v1/status?a;b", "")},
-		"long query":          {"bad_query", request("GET", "/v1/status?a="+strings.Repeat("x", 5000), "")},
-		"unknown parameter":   {"unknown_parameter", request("GET", "/v1/events?folow=true", "")},
-		"repeated parameter":  {"repeated_parameter", request("GET", "/v1/events?tail=1&tail=2", "")},
-		"missing parameter":   {"missing_parameter", request("GET", "/v1/diff?from=a", "")},
-		"bad number":          {"bad_parameter", request("GET", "/v1/events?tail=-1", "")},
-		"bad flag":            {"bad_parameter", request("GET", "/v1/events?follow=yes", "")},
-		"bad time":            {"bad_parameter", request("GET", "/v1/events?since=yesterday", "")},
-		"bad header":          {"bad_header", request("PUT", "/v1/config", "x", "If-Match: W/\"1\"")},
-		"wrong media type":    {"wrong_media_type", request("POST", "/v1/services/shop/deploy", "{}", "Content-Type: text/xml")},
-		"unexpected body":     {"unexpected_body", request("GET", "/v1/status", "x")},
-		"missing body":        {"missing_body", request("POST", "/v1/services/shop/deploy", "")},
-		"large body":          {"body_too_large", request("POST", "/v1/services/shop/deploy", big)},
-		"large file":          {"body_too_large", request("POST", "/v1/plan", strings.Repeat("x", 1<<20+1))},
-		"cut body":            {"body_cut", "POST /v1/services/shop/deploy HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{}"},
-		"no object":           {"bad_json", request("POST", "/v1/services/shop/deploy", "[1]")},
-		"two objects":         {"bad_json", request("POST", "/v1/services/shop/deploy", "{}{}")},
-		"half an object":      {"bad_json", request("POST", "/v1/services/shop/deploy", `{"version":`)},
-		"deep":                {"bad_json", request("POST", "/v1/services/shop/deploy", `{"version":`+strings.Repeat("[", 1000)+strings.Repeat("]", 1000)+"}")},
-		"unknown field":       {"unknown_field", request("POST", "/v1/services/shop/deploy", `{"versions":"v2"}`)},
-		"field in capitals":   {"unknown_field", request("POST", "/v1/services/shop/deploy", `{"Version":"v2"}`)},
-		"field twice":         {"repeated_field", request("POST", "/v1/services/shop/deploy", `{"version":"v2","version":"v3"}`)},
-		"missing field":       {"missing_field", request("PUT", "/v1/services/shop/scale", `{}`)},
-		"wrong type":          {"wrong_type", request("PUT", "/v1/services/shop/scale", `{"replicas":"3"}`)},
-		"half a number":       {"wrong_type", request("PUT", "/v1/services/shop/scale", `{"replicas":1.5}`)},
-		"negative":            {"bad_value", request("PUT", "/v1/services/shop/scale", `{"replicas":-1}`)},
-		"too many":            {"bad_value", request("PUT", "/v1/services/shop/scale", `{"replicas":100000}`)},
-		"version climbs":      {"bad_value", request("POST", "/v1/services/shop/deploy", `{"version":"../../etc"}`)},
-		"negative release":    {"bad_value", request("POST", "/v1/services/shop/rollback", `{"to":-3}`)},
-		"bad name":            {"bad_name", request("POST", "/v1/services/Shop/stop", "")},
-		"escaped name":        {"bad_name", request("POST", "/v1/services/sh%2fop/stop", "")},
-		"bad instance":        {"bad_name", request("POST", "/v1/instances/-/stop", "")},
-		"bad ref":             {"bad_ref", request("GET", "/v1/logs?ref=shop", "")},
-		"bad kind":            {"bad_ref", request("GET", "/v1/why?ref=srevice/shop", "")},
-		"not there":           {"not_found", request("POST", "/v1/services/nope/stop", "")},
-		"ref not there":       {"not_found", request("GET", "/v1/why?ref=service/shp", "")},
-		"file changed":        {"changed_meanwhile", request("PUT", "/v1/config", "x", `If-Match: "00000000"`)},
-		"no such deploy name": {"bad_parameter", request("GET", "/v1/services/shop/progress?deploy=%2e%2e", "")},
-	}
 	b := apitest.New()
 	socket := apitest.Serve(t, b, root)
 	before := apitest.World()
 	seen := map[string]bool{}
-	for name, c := range cases {
+	for name, c := range wrongRequests {
 		t.Run(name, func(t *testing.T) {
 			status, body := raw(t, socket, c.request)
 			p := problem(t, name, status, body)

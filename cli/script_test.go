@@ -165,13 +165,9 @@ func changeTo(ts *testscript.TestScript, b *apitest.Backend, state string) {
 	}
 }
 
-// Hostile command lines: each is answered by a problem and a status of its own,
-// none reaches the backend, none drives the terminal.
-func TestHostileCommandLines(t *testing.T) {
-	dir := t.TempDir()
-	b := apitest.New()
-	apitest.ServeAt(t, b, api.Actor{Name: "ann"}, filepath.Join(dir, "api.sock"))
-	lines := [][]string{
+// hostileLines are typed wrong, by hand or on purpose.
+func hostileLines(dir string) [][]string {
+	return [][]string{
 		{"\x1b[2J"},
 		{"status", "\x00"},
 		{"---"},
@@ -227,8 +223,16 @@ func TestHostileCommandLines(t *testing.T) {
 		{"help", "me", "--now"},
 		{"pause", "shop@1"},
 	}
+}
+
+// Hostile command lines: each is answered by a problem and a status of its own,
+// none reaches the backend, none drives the terminal.
+func TestHostileCommandLines(t *testing.T) {
+	dir := t.TempDir()
+	b := apitest.New()
+	apitest.ServeAt(t, b, api.Actor{Name: "ann"}, filepath.Join(dir, "api.sock"))
 	codes := map[backstay.ExitCode]int{}
-	for _, args := range lines {
+	for _, args := range hostileLines(dir) {
 		var out, talk strings.Builder
 		s := &cli.Surroundings{In: strings.NewReader(""), Out: &out, Err: &talk, Getenv: func(string) string { return "" }}
 		code := cli.Run(t.Context(), s, slices.Concat([]string{"--run-dir", dir, "--state-dir", dir}, args))

@@ -268,74 +268,14 @@ func (w *world) serving(seq int) (n int) {
 
 // check is what must be true of every plan, whatever happens.
 func (w *world) check(v View, d Deploy, steps []Step) {
-	gone, starts, swapped := map[string]bool{}, 0, false
-	for _, s := range steps {
-		switch s.Do {
-		case Start:
-			starts++
-		case Stop:
-			for _, id := range s.IDs {
-				gone[id] = true
-			}
-		case Withdraw:
-			swapped = true
-		default:
-		}
-	}
-	strays, retired := false, false
-	var was, left, stay, fromStay, good, toServes, draining int
-	for _, i := range v.Instances {
-		away := i.Release != backstay.ReleaseID("shop", d.To) || slices.Contains(v.Deploy.Before, i.ID)
-		strays = strays || i.Release != backstay.ReleaseID("shop", d.To) && i.Release != backstay.ReleaseID("shop", d.From)
-		leaves := leaving(i.State) || gone[i.ID]
-		retired = retired || away && gone[i.ID] && i.Release == backstay.ReleaseID("shop", d.From)
-		if i.Release == backstay.ReleaseID("shop", d.From) && away && leaves {
-			draining++
-		}
-		if serves(i) {
-			was++
-		}
-		if leaves {
-			continue
-		}
-		stay++
-		if serves(i) {
-			left++
-		}
-		switch {
-		case away:
-			fromStay++
-		case serves(i):
-			toServes++
-			if !w.now.Before(i.ReadySince.Add(w.config.MinReady.Std())) {
-				good++
-			}
-		}
-	}
 	surge, missing := w.config.MaxSurge.Of(v.Replicas, true), w.config.MaxUnavailable.Of(v.Replicas, false)
-	one := v.FixedPorts || w.config.Strategy == "recreate"
 	if surge == 0 && missing == 0 {
 		missing = 1
 	}
-	if starts > 0 && stay+starts > v.Replicas+surge {
-		w.broken("%s: %d stay and %d start, with %d replicas + %d", d.State, stay, starts, v.Replicas, surge)
-	}
-	if v.Replicas > 0 && !one && !swapped && left < was && left < v.Replicas-missing {
-		w.broken("%s: stops serving ones until %d are left of %d, wanted %d - %d", d.State, left, was, v.Replicas, missing)
-	}
-	if swapped && left == 0 && !one && v.Replicas > missing {
-		w.broken("%s: traffic moves to nobody", d.State)
-	}
-	if one && starts > 0 && stay+starts > v.Replicas {
-		w.broken("%s: two at once", d.State)
-	}
-	if (d.State == Rolling || d.State == Finishing) && v.Deploy.State == d.State && d.Kind != First && !one && v.Replicas > 0 && retired {
-		if surge > 0 && !strays && fromStay < d.Of-good && fromStay < v.Replicas-good {
-			w.broken("%s: %d of the old ones stay while %d of %d new ones are good", d.State, fromStay, good, v.Replicas)
-		}
-		if most := drainFactor * max(surge, 1); surge > 0 && !strays && draining > most && v.Replicas == v.Deploy.Of && stay+len(gone) <= v.Replicas+surge {
-			w.broken("%s: %d drain at once, at most %d", d.State, draining, most)
-		}
+	after := w.count(v, d, steps)
+	w.checkTraffic(v, d, after, surge, missing)
+	if after.retired && (d.State == Rolling || d.State == Finishing) && v.Deploy.State == d.State && d.Kind != First && !w.oneAtATime(v) && v.Replicas > 0 {
+		w.checkRoll(v, d, after, surge)
 	}
 	releases := map[string]bool{}
 	for _, i := range v.Instances {
@@ -345,5 +285,100 @@ func (w *world) check(v View, d Deploy, steps []Step) {
 	}
 	if len(releases) > 2 {
 		w.broken("%s: %d releases take traffic", d.State, len(releases))
+	}
+}
+
+func (w *world) oneAtATime(v View) bool { return v.FixedPorts || w.config.Strategy == "recreate" }
+
+// outcome counts the instances when steps have been done.
+type outcome struct {
+	starts   int
+	gone     map[string]bool // stopped by the steps
+	swapped  bool            // traffic is moved
+	was      int             // served before
+	left     int             // of those, how many still do
+	stay     int
+	fromStay int // of the release that goes
+	good     int // of the release that comes
+	draining int
+	strays   bool // there is one of a third release
+	retired  bool // one of the release that goes is stopped
+}
+
+func (w *world) count(v View, d Deploy, steps []Step) outcome {
+	o := outcome{gone: map[string]bool{}}
+	for _, s := range steps {
+		switch s.Do {
+		case Start:
+			o.starts++
+		case Stop:
+			for _, id := range s.IDs {
+				o.gone[id] = true
+			}
+		case Withdraw:
+			o.swapped = true
+		default:
+		}
+	}
+	for _, i := range v.Instances {
+		w.countOne(&o, v, d, i)
+	}
+	return o
+}
+
+func (w *world) countOne(o *outcome, v View, d Deploy, i backstay.Instance) {
+	to, from := i.Release == backstay.ReleaseID("shop", d.To), i.Release == backstay.ReleaseID("shop", d.From)
+	away := !to || slices.Contains(v.Deploy.Before, i.ID)
+	leaves := leaving(i.State) || o.gone[i.ID]
+	o.strays = o.strays || !to && !from
+	o.retired = o.retired || away && from && o.gone[i.ID]
+	if from && away && leaves {
+		o.draining++
+	}
+	if serves(i) {
+		o.was++
+	}
+	if leaves {
+		return
+	}
+	o.stay++
+	if serves(i) {
+		o.left++
+	}
+	switch {
+	case away:
+		o.fromStay++
+	case serves(i) && !w.now.Before(i.ReadySince.Add(w.config.MinReady.Std())):
+		o.good++
+	}
+}
+
+// checkTraffic checks that there are never too few that serve, nor too many that run.
+func (w *world) checkTraffic(v View, d Deploy, o outcome, surge, missing int) {
+	one := w.oneAtATime(v)
+	if o.starts > 0 && o.stay+o.starts > v.Replicas+surge {
+		w.broken("%s: %d stay and %d start, with %d replicas + %d", d.State, o.stay, o.starts, v.Replicas, surge)
+	}
+	if v.Replicas > 0 && !one && !o.swapped && o.left < o.was && o.left < v.Replicas-missing {
+		w.broken("%s: stops serving ones until %d are left of %d, wanted %d - %d", d.State, o.left, o.was, v.Replicas, missing)
+	}
+	if o.swapped && o.left == 0 && !one && v.Replicas > missing {
+		w.broken("%s: traffic moves to nobody", d.State)
+	}
+	if one && o.starts > 0 && o.stay+o.starts > v.Replicas {
+		w.broken("%s: two at once", d.State)
+	}
+}
+
+// checkRoll checks that old ones go only for new ones that are good, few at a time.
+func (w *world) checkRoll(v View, d Deploy, o outcome, surge int) {
+	if surge == 0 || o.strays {
+		return
+	}
+	if o.fromStay < d.Of-o.good && o.fromStay < v.Replicas-o.good {
+		w.broken("%s: %d of the old ones stay while %d of %d new ones are good", d.State, o.fromStay, o.good, v.Replicas)
+	}
+	if most := drainFactor * surge; o.draining > most && v.Replicas == v.Deploy.Of && o.stay+len(o.gone) <= v.Replicas+surge {
+		w.broken("%s: %d drain at once, at most %d", d.State, o.draining, most)
 	}
 }
