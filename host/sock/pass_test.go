@@ -384,6 +384,9 @@ func TestQuietSeesBytesAndTheEnd(t *testing.T) {
 	if !Quiet(uintptr(fds[0])) {
 		t.Error("not quiet, and nothing came")
 	}
+	if allocs := testing.AllocsPerRun(100, func() { Quiet(uintptr(fds[0])) }); allocs > 0 {
+		t.Errorf("%v allocations for a look", allocs)
+	}
 	_, err = unix.Write(fds[1], []byte("x"))
 	must(t, err)
 	for range 2 {
@@ -396,5 +399,8 @@ func TestQuietSeesBytesAndTheEnd(t *testing.T) {
 	must(t, unix.Close(fds[1]))
 	if Quiet(uintptr(fds[0])) {
 		t.Error("quiet at the end")
+	}
+	if Quiet(1 << 20) {
+		t.Error("quiet, and it is no socket")
 	}
 }

@@ -9,11 +9,11 @@ import (
 // Quiet reports whether nothing has arrived on the connected socket fd, as
 // host/sock.Quiet does, for the tests of rooms, which know no host.
 func Quiet(fd uintptr) bool {
-	var one [1]byte
+	look := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
 	for {
-		_, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		n, err := unix.Poll(look[:], 0)
 		if !errors.Is(err, unix.EINTR) {
-			return errors.Is(err, unix.EAGAIN)
+			return err == nil && n == 0
 		}
 	}
 }
