@@ -314,6 +314,9 @@ func (c *conn) appendLine(b []byte) []byte {
 	if ex.class == classCut {
 		b = append(b, `,"cut":true`...)
 	}
+	if ex.aborted {
+		b = append(b, `,"aborted":true`...)
+	}
 	return append(b, "}\n"...)
 }
 

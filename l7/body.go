@@ -42,6 +42,7 @@ var errStopped = errors.New("body no longer wanted")
 // bodyReader takes a body off a connection, from either side.
 type bodyReader struct {
 	from    *timed
+	of      *exchange     // whose answer it is; nil: a body from a client
 	stall   time.Duration // without a byte
 	kind    h1.BodyKind
 	left    int64 // of kind Length
@@ -113,11 +114,7 @@ func (b *bodyReader) fill() error {
 	if b.kind == h1.Length {
 		room = room[:min(b.left, int64(len(room)))]
 	}
-	b.from.readWithin(b.from.now(), b.stall)
-	if b.stop.Load() { // looked at after the deadline was set, see interrupt
-		return errStopped
-	}
-	n, err := b.from.Read(room)
+	n, err := b.read(room)
 	b.pending = room[:n]
 	if n > 0 {
 		return nil
@@ -130,6 +127,17 @@ func (b *bodyReader) fill() error {
 		return errCut
 	}
 	return err
+}
+
+func (b *bodyReader) read(room []byte) (int, error) {
+	if b.of != nil {
+		return b.of.readAnswer(b.from, room, b.stall)
+	}
+	b.from.readWithin(b.from.now(), b.stall)
+	if b.stop.Load() { // looked at after the deadline was set, see interrupt
+		return 0, errStopped
+	}
+	return b.from.Read(room)
 }
 
 // detach copies what is pending out of a buffer that has other uses.

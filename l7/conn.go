@@ -268,15 +268,18 @@ func (c *conn) advance() {
 	if c.ex.gathered {
 		rest = c.body.pending
 	}
-	if len(rest) > 0 || len(c.in) > len(*c.small) {
+	came := c.ex.watch.came()
+	n := len(rest) + len(came)
+	if n > 0 || len(c.in) > len(*c.small) {
 		into := *c.small
-		if len(rest) > len(into) {
-			into = make([]byte, len(rest)+smallBuffer)
+		if n > len(into) {
+			into = make([]byte, n+smallBuffer)
 		}
-		copy(into, rest)
+		copy(into[copy(into, rest):], came)
 		c.in = into
 	}
-	c.n, c.since = len(rest), c.now()
+	c.ex.watch.forget()
+	c.n, c.since = n, c.now()
 }
 
 // refresh looks at the table in force. A connection outlives tables; it ends

@@ -6,7 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// classes of answers. A cut one has been promised by a head and then broken off.
+// classes of answers. A cut one has been promised by a head and then broken off;
+// of one that was left, the client did not wait for the head.
 const (
 	class1xx = iota
 	class2xx
@@ -14,10 +15,11 @@ const (
 	class4xx
 	class5xx
 	classCut
+	classLeft
 	classCount
 )
 
-var classNames = [classCount]string{"1xx", "2xx", "3xx", "4xx", "5xx", "cut"}
+var classNames = [classCount]string{"1xx", "2xx", "3xx", "4xx", "5xx", "cut", "left"}
 
 func classOf(status int) int { return min(max(status/100-1, class1xx), class5xx) }
 

@@ -17,6 +17,8 @@
 //     was written to that connection, and never after a byte of an answer.
 //   - A client that was promised an answer and cannot have the rest of it sees a
 //     cut connection, never a second answer.
+//   - A client that leaves is noticed while its server is silent, and the server
+//     is hung up on.
 //   - Whatever a client or a server can stretch has a bound: see the table in
 //     docs/rooms/l7.md.
 //

@@ -45,10 +45,13 @@ type exchange struct {
 	keptBuf  *[]byte // where it lies, if not in the connection's buffer
 	replay   bool    // the request is still whole here
 	stream   stream
+	watch    watch
+	until    int64 // the head of the answer is late; 0 as long as the body is on its way
 	sent     int64 // bytes to the client
 
-	status int
-	class  int
+	status  int
+	class   int
+	aborted bool // the client has left before its answer was whole
 }
 
 // stream is a request body on its way while the answer is awaited. Its
@@ -121,8 +124,7 @@ func (c *conn) local(a answer) bool {
 	err := c.writeAll(text, c.front.stall)
 	ex.status, ex.class, ex.sent = a.status, classOf(a.status), int64(len(text))
 	if err != nil {
-		c.home.aborted.Add(1)
-		return false
+		return c.aborted()
 	}
 	if !keep {
 		c.lingers = true
@@ -149,8 +151,11 @@ func (c *conn) forward(r *route) bool {
 	for n := 0; ; n++ {
 		ex.enter(m, n)
 		t := ex.try(m)
-		if c.fault() != nil {
+		switch {
+		case c.fault() != nil:
 			return c.settleFault()
+		case ex.watch.left.Load():
+			return c.settleLeft()
 		}
 		ex.account(t, n)
 		v := ex.judge(t)
@@ -297,6 +302,7 @@ func (t try) why() string {
 func (ex *exchange) finish() {
 	ex.leave()
 	c := ex.c
+	c.endWatch()
 	s := ex.front.local
 	if ex.member != nil {
 		s = ex.member.series
@@ -324,4 +330,7 @@ func (ex *exchange) free() {
 func (ex *exchange) abandon() {
 	ex.leave()
 	ex.dropUpstream()
+	if ex.c != nil {
+		ex.c.endWatch()
+	}
 }

@@ -155,7 +155,7 @@ func (e *exposition) answers(all []*series) {
 	if len(all) == 0 {
 		return
 	}
-	e.head(requests, "counter", "Requests answered, by class of status; cut: broken off in the middle.")
+	e.head(requests, "counter", "Requests answered, by class of status; cut: broken off in the middle; left: not waited for.")
 	for _, s := range all {
 		for i := range s.classes {
 			if n := s.classes[i].Load(); n > 0 {

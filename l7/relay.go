@@ -16,16 +16,17 @@ func (c *conn) relay() bool {
 	ex.status, ex.class = ex.resp.Status, classOf(ex.resp.Status)
 
 	var r bodyReader
+	r.of = ex
 	r.begin(&ex.up.timed, ex.route.response, ex.resp.Body, (*ex.rbuf)[ex.rhead:ex.rn], *ex.rbuf)
 	w := bodyWriter{to: &c.timed, stall: c.front.stall, kind: ex.resp.Down(&c.req).Kind, out: out}
 	head := len(out)
 	readErr, writeErr := w.copyFrom(&r)
+	c.endWatch()
 	ex.sent = int64(head) + r.total
-	if writeErr != nil {
-		c.home.aborted.Add(1)
+	if writeErr != nil || ex.watch.left.Load() {
 		ex.dropUpstream()
 		c.stopStream()
-		return false
+		return c.aborted()
 	}
 	if readErr != nil {
 		c.p.refused.answers.count(readErr)
@@ -75,7 +76,7 @@ func (c *conn) breakOff() bool {
 	ex := &c.ex
 	ex.class = classCut
 	if c.fault() != nil { // not the server's doing: the client broke off its body
-		c.home.aborted.Add(1)
+		c.aborted()
 	} else {
 		ex.blameServer()
 	}

@@ -31,8 +31,7 @@ func (c *conn) sayError(status int) bool {
 	out := a.append((*ex.out)[:0], time.Now(), keep, string(c.req.Method) == http.MethodHead)
 	ex.status, ex.class, ex.sent = status, classOf(status), int64(len(out))
 	if err := c.writeAll(out, c.front.stall); err != nil {
-		c.home.aborted.Add(1)
-		return false
+		return c.aborted()
 	}
 	if !keep {
 		c.lingers = true
@@ -64,9 +63,8 @@ func (c *conn) blame(fault error) bool {
 	case isTimeout(fault):
 		a = pageOf(http.StatusRequestTimeout)
 	default: // it has left
-		c.home.aborted.Add(1)
-		ex.status, ex.class = 499, class4xx
-		return false
+		ex.status, ex.class = statusLeft, classLeft
+		return c.aborted()
 	}
 	ex.status, ex.class = a.status, classOf(a.status)
 	c.turnAwayWith(a)

@@ -37,7 +37,7 @@ type FrontendStats struct {
 	Refused uint64            `json:"refused"` // by limits, before a request was read
 	Bad     uint64            `json:"bad"`     // requests that are no HTTP, or too much of it
 	Aborted uint64            `json:"aborted"` // clients that left before their answer was whole
-	Classes map[string]uint64 `json:"classes"` // answers by status: 2xx; cut: broken off in the middle
+	Classes map[string]uint64 `json:"classes"` // answers by status: 2xx; cut: broken off in the middle; left: not waited for
 }
 
 // ServiceStats is what the servers of a service have answered.

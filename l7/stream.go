@@ -27,11 +27,8 @@ func (ex *exchange) runStream(u *upstream, in, out []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over, s.whole, s.fault = true, whole, fault
-	switch {
-	case fault != nil:
-		u.interruptRead()
-	case !s.answered:
-		_ = u.SetReadDeadline(time.Now().Add(ex.patience()))
+	if fault != nil || !s.answered {
+		u.interruptRead() // whoever waits for the answer has an end to look at now
 	}
 }
 
@@ -71,6 +68,18 @@ func (c *conn) fault() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.fault
+}
+
+// bodyIsOut reports whether nothing of the body is left to be read from the
+// client.
+func (ex *exchange) bodyIsOut() bool {
+	s := &ex.stream
+	if !s.on {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over && s.whole
 }
 
 // stopStream ends the sending of a body, if there is any, and reports whether

@@ -15,7 +15,7 @@ func (ex *exchange) try(m *member) try {
 	}
 	ex.up = u
 	c.serving.Store(u)
-	if c.p.dialing.Err() != nil { // everybody is being cut: nobody else closes it
+	if c.p.dialing.Err() != nil || ex.watch.left.Load() { // whoever closes it has not seen this one
 		u.close()
 	}
 	t := try{reused: u.used, kept: ex.replay}
@@ -76,12 +76,12 @@ func (ex *exchange) await(u *upstream) outcome {
 	c, buf := ex.c, *ex.rbuf
 	limits := h1.Limits{Head: len(buf)}
 	ex.resp.Reset()
-	ex.rn = 0
+	ex.rn, ex.until = 0, 0
 	if !ex.stream.on {
-		u.readWithin(u.now(), ex.patience())
+		ex.until = u.now() + int64(ex.patience())
 	}
 	for interims := 0; ; {
-		n, err := u.Read(buf[ex.rn:])
+		n, err := ex.readHead(u, buf[ex.rn:])
 		if ex.rn += n; n == 0 {
 			return ex.silence(err)
 		}
@@ -100,6 +100,19 @@ func (ex *exchange) await(u *upstream) outcome {
 			}
 		}
 	}
+}
+
+// readHead reads more of the head of an answer. As long as the body is on its way
+// to the server there is no hurry.
+func (ex *exchange) readHead(u *upstream, b []byte) (int, error) {
+	if ex.until == 0 {
+		n, err := u.Read(b)
+		if n > 0 || !isTimeout(err) || ex.c.fault() != nil {
+			return n, err
+		}
+		ex.until, u.rd = u.now()+int64(ex.patience()), 0 // it is out: the stream has woken us
+	}
+	return ex.readAnswer(&u.timed, b, time.Duration(ex.until-u.now()))
 }
 
 // silence says what it means that no more of an answer comes.
@@ -122,6 +135,7 @@ func (ex *exchange) passInterim() bool {
 		ex.replay = false
 		text := h1.AppendResponse((*ex.out)[:0], &ex.resp, &c.req, true)
 		if c.writeAll(text, c.front.stall) != nil {
+			ex.watch.left.Store(true) // no fault of the server
 			return false
 		}
 	}

@@ -13,6 +13,10 @@ import (
 // tunnel carries bytes both ways after a server has agreed to switch protocols.
 func (c *conn) tunnel() bool {
 	ex := &c.ex
+	c.endWatch()
+	if ex.watch.left.Load() {
+		return c.settleLeft()
+	}
 	out := h1.AppendResponse((*ex.out)[:0], &ex.resp, &c.req, true)
 	ex.status, ex.class = http.StatusSwitchingProtocols, class1xx
 	out = append(out, (*ex.rbuf)[ex.rhead:ex.rn]...)
@@ -22,8 +26,10 @@ func (c *conn) tunnel() bool {
 	ex.inside = false
 	ex.member.release.inFlight.Add(-1)
 
-	early := c.in[c.head:c.n] // what the client has sent without waiting for the answer
-	if c.writeAll(out, c.front.stall) != nil || len(early) > 0 && ex.up.writeAll(early, c.front.stall) != nil {
+	if c.writeAll(out, c.front.stall) != nil {
+		return c.aborted()
+	}
+	if !c.sendEarly(c.in[c.head:c.n]) || !c.sendEarly(ex.watch.came()) {
 		return false
 	}
 	ex.sent = int64(len(out))
@@ -39,6 +45,11 @@ func (c *conn) tunnel() bool {
 	ex.sent += t.carry(&c.timed, &ex.up.timed, *ex.rbuf)
 	<-done
 	return false
+}
+
+// sendEarly sends on what the client has sent without waiting for the answer.
+func (c *conn) sendEarly(b []byte) bool {
+	return len(b) == 0 || c.ex.up.writeAll(b, c.front.stall) == nil
 }
 
 // tunnel is two directions that share the time since either has moved.
