@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/backstay/backstay/internal/atomicfile"
+	"github.com/backstay/backstay/internal/statefile"
 )
 
 // keptConfigs is how many good files are kept: a day of hectic changes.
@@ -20,15 +20,17 @@ const keptConfigs = 20
 
 // kept is a good file: its name, and who brought it when.
 type kept struct {
-	Backstay string    `json:"backstay"` // "config"
-	V        int       `json:"v"`        // 1
-	Digest   string    `json:"digest"`   // first 8 of the sha256 of the text
-	Name     string    `json:"name"`     // as it is called in messages
-	Gen      uint64    `json:"gen"`
-	At       time.Time `json:"at"`
-	By       string    `json:"by"`
-	Source   string    `json:"source,omitempty"` // of what is in force: file, last_good
+	statefile.Head
+
+	Digest string    `json:"digest"` // first 8 of the sha256 of the text
+	Name   string    `json:"name"`   // as it is called in messages
+	Gen    uint64    `json:"gen"`
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`
+	Source string    `json:"source,omitempty"` // of what is in force: file, last_good
 }
+
+var keptFormat = statefile.Format{Kind: "config", V: 1}
 
 // configs keeps the good files of a state directory, and which of them is in
 // force until the host restarts.
@@ -50,7 +52,7 @@ func (c configs) keepText(k kept, text []byte) error {
 // forgets the oldest.
 func (c configs) keep(k kept) error {
 	good := k
-	good.Backstay, good.V, good.Source = "config", 1, ""
+	good.Source = ""
 	if err := c.write(c.path(k.Digest, ".json"), good); err != nil {
 		return err
 	}
@@ -63,7 +65,6 @@ func (c configs) keep(k kept) error {
 
 // use says that k is in force until the host restarts.
 func (c configs) use(k kept) error {
-	k.Backstay, k.V = "config", 1
 	return c.write(c.force, k)
 }
 
@@ -83,11 +84,7 @@ func (c configs) nextGen(now *desired) uint64 {
 }
 
 func (c configs) write(path string, k kept) error {
-	text, err := json.MarshalIndent(k, "", " ")
-	if err != nil {
-		return fmt.Errorf("keep config: %w", err)
-	}
-	if err := atomicfile.WriteFile(path, append(text, '\n'), 0o600); err != nil {
+	if err := keptFormat.Write(path, &k, 0o600); err != nil {
 		return fmt.Errorf("keep config: %w", err)
 	}
 	return nil
@@ -141,19 +138,9 @@ func (c configs) all() ([]kept, error) {
 	return all, nil
 }
 
-func readKept(path string) (kept, error) {
-	var k kept
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return k, fmt.Errorf("read kept config: %w", err)
-	}
-	if err := json.Unmarshal(text, &k); err != nil {
-		return k, fmt.Errorf("read kept config %s: %w", path, err)
-	}
-	if k.Backstay != "config" || k.V != 1 {
-		return k, fmt.Errorf("read kept config %s: it is %q version %d, not config version 1", path, k.Backstay, k.V)
-	}
-	return k, nil
+func readKept(path string) (k kept, err error) {
+	err = keptFormat.Read(path, &k)
+	return k, err //nolint:wrapcheck // it names the file
 }
 
 // prune forgets the oldest good files, and texts that have not become one.

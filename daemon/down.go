@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,17 +12,19 @@ import (
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/deploy"
-	"github.com/backstay/backstay/internal/atomicfile"
+	"github.com/backstay/backstay/internal/statefile"
 )
 
 // downMark says that all is stopped on purpose. It lies on tmpfs: a reboot
 // begins anew.
 type downMark struct {
-	Backstay string    `json:"backstay"` // "down"
-	V        int       `json:"v"`        // 1
-	At       time.Time `json:"at"`
-	By       string    `json:"by"`
+	statefile.Head
+
+	At time.Time `json:"at"`
+	By string    `json:"by"`
 }
+
+var downFormat = statefile.Format{Kind: "down", V: 1}
 
 // readDown returns the mark at path, nil where there is none.
 func readDown(path string) *downMark {
@@ -32,7 +33,7 @@ func readDown(path string) *downMark {
 		return nil
 	}
 	m := &downMark{}
-	if err := json.Unmarshal(text, m); err != nil {
+	if err := downFormat.Decode(text, m); err != nil {
 		m.By = "an unreadable mark" // somebody wanted it so
 	}
 	return m
@@ -57,11 +58,7 @@ func (a *agent) markDown(ctx context.Context, by api.Actor) (known bool, err err
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	if a.down() == nil {
-		text, err := json.Marshal(downMark{"down", 1, time.Now(), by.Name})
-		if err == nil {
-			err = atomicfile.WriteFile(filepath.Join(a.Dirs.Run, "down"), append(text, '\n'), 0o644)
-		}
-		if err != nil {
+		if err := downFormat.Write(filepath.Join(a.Dirs.Run, "down"), &downMark{At: time.Now(), By: by.Name}, 0o644); err != nil {
 			return false, &backstay.Problem{Code: "disk", What: "down cannot be marked: " + err.Error(), Where: a.Dirs.Run, Do: "make room there; nothing has changed"}
 		}
 		a.bus.Record(backstay.Event{Kind: backstay.OverrideSet, Ref: backstay.NewRef("node", a.node), To: "down", Actor: by.Name})

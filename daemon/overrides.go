@@ -1,19 +1,16 @@
 package daemon
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/config"
-	"github.com/backstay/backstay/internal/atomicfile"
+	"github.com/backstay/backstay/internal/statefile"
 )
 
 // override is what was changed at run time about one service: it stands over
@@ -38,27 +35,19 @@ type overrides struct {
 
 // overridesFile is how they lie on disk.
 type overridesFile struct {
-	Backstay string              `json:"backstay"` // "overrides"
-	V        int                 `json:"v"`        // 1
+	statefile.Head
+
 	Services map[string]override `json:"services"`
 }
+
+var overridesFormat = statefile.Format{Kind: "overrides", V: 1}
 
 // openOverrides reads what an earlier agent has kept.
 func openOverrides(path string) (*overrides, error) {
 	o := &overrides{path: path, by: map[string]override{}}
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return o, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read overrides: %w", err)
-	}
 	var f overridesFile
-	if err := json.Unmarshal(text, &f); err != nil {
-		return nil, fmt.Errorf("read overrides %s: %w", path, err)
-	}
-	if f.Backstay != "overrides" || f.V != 1 {
-		return nil, fmt.Errorf("read overrides %s: it is %q version %d, not overrides version 1; a newer backstay wrote it", path, f.Backstay, f.V)
+	if err := overridesFormat.Read(path, &f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err //nolint:wrapcheck // it names the file
 	}
 	maps.Copy(o.by, f.Services)
 	return o, nil
@@ -99,11 +88,7 @@ func (o *overrides) write(service string, v override) error {
 	if next[service] = v; v.empty() {
 		delete(next, service)
 	}
-	text, err := json.MarshalIndent(overridesFile{"overrides", 1, next}, "", " ")
-	if err != nil {
-		return fmt.Errorf("write overrides: %w", err)
-	}
-	if err := atomicfile.WriteFile(o.path, append(text, '\n'), 0o600); err != nil {
+	if err := overridesFormat.Write(o.path, &overridesFile{Services: next}, 0o600); err != nil {
 		return &backstay.Problem{
 			Code: "disk", What: "the override cannot be kept: " + err.Error(), Where: o.path, Do: "make room on that disk; nothing has changed",
 		}

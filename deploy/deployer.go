@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/internal/statefile"
 )
 
 // Pool runs instances. Its methods may be called from any goroutine.
@@ -140,7 +141,7 @@ func New(opt Options) (*Deployer, error) {
 // keeps no other service from being there.
 func (d *Deployer) open(name string) *service {
 	s := newService(d, name)
-	err := load(d.files.record(name), "deploys", &s.rec)
+	err := load(d.files.record(name), recordFormat, &s.rec)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case errors.Is(err, errBroken):
@@ -153,7 +154,7 @@ func (d *Deployer) open(name string) *service {
 	s.rec.Service = name
 	if s.rels, err = d.files.releases(name); err != nil {
 		d.opt.Log.Error("releases cannot be read", "service", name, "err", err)
-		if errors.Is(err, errNewer) {
+		if errors.Is(err, statefile.ErrNewer) {
 			s.blocked = newerProblem(name, err)
 		}
 	}

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,11 +12,14 @@ import (
 	"time"
 
 	"github.com/backstay/backstay"
-	"github.com/backstay/backstay/internal/atomicfile"
+	"github.com/backstay/backstay/internal/statefile"
 )
 
-// Version of the files. A reader takes it and the one before.
-const fileVersion = 1
+// The files of a service.
+var (
+	recordFormat  = statefile.Format{Kind: "deploys", V: 1}
+	releaseFormat = statefile.Format{Kind: "release", V: 1}
+)
 
 // Bounds of a record.
 const (
@@ -28,15 +30,15 @@ const (
 
 // record is what is kept of one service: deploys/<service>.json.
 type record struct {
-	Backstay string   `json:"backstay"` // "deploys"
-	V        int      `json:"v"`
-	Service  string   `json:"service"`
-	Current  int      `json:"current"`           // seq of the release in force; 0 is none
-	Seq      int      `json:"seq"`               // of the newest release
-	N        int      `json:"n"`                 // of the newest deploy
-	Good     []int    `json:"good,omitempty"`    // releases whose deploy ended in done
-	Undone   []undone `json:"undone,omitempty"`  // releases that are not tried again by themselves
-	Deploys  []Deploy `json:"deploys,omitempty"` // oldest first
+	statefile.Head
+
+	Service string   `json:"service"`
+	Current int      `json:"current"`           // seq of the release in force; 0 is none
+	Seq     int      `json:"seq"`               // of the newest release
+	N       int      `json:"n"`                 // of the newest deploy
+	Good    []int    `json:"good,omitempty"`    // releases whose deploy ended in done
+	Undone  []undone `json:"undone,omitempty"`  // releases that are not tried again by themselves
+	Deploys []Deploy `json:"deploys,omitempty"` // oldest first
 }
 
 // undone is a release that was rolled back.
@@ -101,9 +103,9 @@ func (r *record) clone() record {
 // kept is a release on disk: releases/<service>/<seq>.json. It holds the bytes of
 // env_files, hence its permissions.
 type kept struct {
-	Backstay string           `json:"backstay"` // "release"
-	V        int              `json:"v"`
-	Release  backstay.Release `json:"release"`
+	statefile.Head
+
+	Release backstay.Release `json:"release"`
 }
 
 // files are the state of all services, below one directory.
@@ -117,26 +119,23 @@ func (f files) release(service string, seq int) string {
 	return filepath.Join(f.dir, "releases", service, strconv.Itoa(seq)+".json")
 }
 
-// errNewer says that a file is from a version of Backstay after this one.
-var errNewer = errors.New("written by a newer version of Backstay")
-
 // errBroken says that a file cannot be read as what it should be. It has been
 // put aside.
 var errBroken = errors.New("broken, and put aside")
 
-// load reads what is at path into v, whose envelope is kind. A file that is
-// broken is put aside under another name: what is in its place afterwards is
-// ours, and what happened can be looked into.
-func load(path, kind string, v any) error {
+// load reads what is at path into v. A file that is broken is put aside under
+// another name: what is in its place afterwards is ours, and what happened can be
+// looked into.
+func load(path string, f statefile.Format, v statefile.State) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err //nolint:wrapcheck // it names the file
 	}
-	err = decode(text, kind, v)
+	err = f.Decode(text, v)
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, errNewer):
+	case errors.Is(err, statefile.ErrNewer):
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	aside := path + ".broken-" + strconv.FormatInt(time.Now().UnixNano(), 36)
@@ -146,34 +145,12 @@ func load(path, kind string, v any) error {
 	return fmt.Errorf("read %s: %w, %w: %s", path, err, errBroken, aside)
 }
 
-// decode reads text into v, whose envelope must be kind.
-func decode(text []byte, kind string, v any) error {
-	var envelope struct {
-		Backstay string `json:"backstay"`
-		V        int    `json:"v"`
-	}
-	if err := json.Unmarshal(text, &envelope); err != nil {
-		return err //nolint:wrapcheck // the caller names the file
-	}
-	switch {
-	case envelope.Backstay != kind || envelope.V < 1:
-		return fmt.Errorf("it says %q, version %d", envelope.Backstay, envelope.V)
-	case envelope.V > fileVersion:
-		return fmt.Errorf("version %d, this one reads up to %d: %w", envelope.V, fileVersion, errNewer)
-	}
-	return json.Unmarshal(text, v) //nolint:wrapcheck // the caller names the file
-}
-
 // save writes v at path, with its directory.
-func save(path string, v any) error {
-	text, err := json.MarshalIndent(v, "", " ")
-	if err != nil {
-		return fmt.Errorf("save %s: %w", path, err)
-	}
+func save(path string, f statefile.Format, v statefile.State) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("save %s: %w", path, err)
 	}
-	return atomicfile.WriteFile(path, append(text, '\n'), 0o600) //nolint:wrapcheck // it names the file
+	return f.Write(path, v, 0o600) //nolint:wrapcheck // it names the file
 }
 
 // services returns the names of all that there are records or releases of.
@@ -212,7 +189,7 @@ func (f files) releases(service string) (map[int]backstay.Release, error) {
 			continue // put aside, or not ours
 		}
 		var k kept
-		if err := load(f.release(service, seq), "release", &k); err != nil {
+		if err := load(f.release(service, seq), releaseFormat, &k); err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -224,12 +201,11 @@ func (f files) releases(service string) (map[int]backstay.Release, error) {
 }
 
 func (f files) saveRecord(r record) error {
-	r.Backstay, r.V = "deploys", fileVersion
-	return save(f.record(r.Service), r)
+	return save(f.record(r.Service), recordFormat, &r)
 }
 
 func (f files) saveRelease(rel backstay.Release) error {
-	return save(f.release(rel.Service, rel.Seq), kept{Backstay: "release", V: fileVersion, Release: rel})
+	return save(f.release(rel.Service, rel.Seq), releaseFormat, &kept{Release: rel})
 }
 
 func (f files) removeRelease(service string, seq int) error {

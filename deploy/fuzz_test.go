@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/internal/statefile"
 )
 
 // A record may hold anything: a disk, a hand or a younger program has been at
@@ -20,7 +21,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add(text, 3)
 	for _, state := range []State{Rolling, Finishing, Paused, RollingBack, Done, Stuck, Superseded, "no such state"} {
 		for _, kind := range []Kind{First, Roll, Restart, Rollback} {
-			r := record{Backstay: "deploys", V: 1, Service: "shop", Current: 1, Deploys: []Deploy{{
+			r := record{Head: statefile.Head{Backstay: "deploys", V: 1}, Service: "shop", Current: 1, Deploys: []Deploy{{
 				ID: "shop-d1", Service: "shop", Kind: kind, From: 1, To: 2, State: state, Away: []string{"shop-000001"},
 				Members: []Member{{ID: "shop-000002", Dead: -1}}, Served: -7,
 			}}}
@@ -34,7 +35,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add([]byte(`{"backstay":"deploys","v":2}`), 0)
 	f.Fuzz(func(t *testing.T, text []byte, replicas int) {
 		var r record
-		if decode(text, "deploys", &r) != nil {
+		if recordFormat.Decode(text, &r) != nil {
 			return
 		}
 		v := View{Now: dawn, Service: "shop", Replicas: max(replicas, 0) % 8, Current: r.Current, Deploy: r.newest()}
