@@ -100,6 +100,10 @@ func (l *load) run(ctx context.Context, worker int, think time.Duration) {
 	}
 }
 
+// orderWork is how long the shop is at an order, so that some are always in
+// flight: one that is cut off must not be sent again, and fails.
+const orderWork = 5 * time.Millisecond
+
 // exchange sends one request, a POST of order id if there is one, and checks the
 // answer. It returns whether the connection can be used again.
 func (l *load) exchange(c net.Conn, in *bufio.Reader, id string) bool {
@@ -107,7 +111,7 @@ func (l *load) exchange(c net.Conn, in *bufio.Reader, id string) bool {
 	nonce := fmt.Sprintf("%016x", rand.Uint64())
 	head := "GET /?n=" + nonce + " HTTP/1.1\r\nHost: shop.example\r\n\r\n"
 	if id != "" {
-		head = fmt.Sprintf("POST /orders?n=%s HTTP/1.1\r\nHost: shop.example\r\nContent-Length: %d\r\n\r\n%s", nonce, len(id), id)
+		head = fmt.Sprintf("POST /orders?n=%s&work=%v HTTP/1.1\r\nHost: shop.example\r\nContent-Length: %d\r\n\r\n%s", nonce, orderWork, len(id), id)
 	}
 	_ = c.SetDeadline(time.Now().Add(hang))
 	if _, err := io.WriteString(c, head); err != nil {

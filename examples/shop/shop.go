@@ -73,24 +73,37 @@ func (s *shop) routes() http.Handler {
 // longestWork bounds what a request may ask for with ?work=.
 const longestWork = time.Minute
 
+// work takes as long as ?work=DURATION asks for, and reports whether somebody
+// still waits for the answer.
+func work(r *http.Request) bool {
+	long, err := time.ParseDuration(r.URL.Query().Get("work"))
+	if err != nil {
+		return true
+	}
+	select {
+	case <-time.After(min(long, longestWork)):
+		return true
+	case <-r.Context().Done():
+		return false
+	}
+}
+
 // page answers GET /?n=NONCE, after ?work=DURATION if that is asked for.
 func (s *shop) page(w http.ResponseWriter, r *http.Request) {
-	query := r.URL.Query()
-	if work, err := time.ParseDuration(query.Get("work")); err == nil {
-		select {
-		case <-time.After(min(work, longestWork)):
-		case <-r.Context().Done():
-			return
-		}
+	if !work(r) {
+		return
 	}
-	s.out.printf("GET / %s", query.Get("n"))
-	s.reply(w, http.StatusOK, answer{identity: s.who, Digest: digest(query.Get("n"))})
+	nonce := r.URL.Query().Get("n")
+	s.out.printf("GET / %s", nonce)
+	s.reply(w, http.StatusOK, answer{identity: s.who, Digest: digest(nonce)})
 }
 
 // longestOrder is the most bytes that the id of an order has.
 const longestOrder = 64
 
-// order answers POST /orders?n=NONCE, whose body is the id of the order.
+// order answers POST /orders?n=NONCE, whose body is the id of the order. With
+// ?work=DURATION that comes when the order is written down, so that a client
+// that is cut off meanwhile cannot know whether it is.
 func (s *shop) order(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, longestOrder))
 	id := strings.TrimSpace(string(body))
@@ -100,6 +113,9 @@ func (s *shop) order(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := s.orders.write(id, s.who); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if !work(r) {
 		return
 	}
 	s.out.printf("POST /orders %s", id)

@@ -57,6 +57,45 @@ func TestNextKeeperAdoptsWhatRuns(t *testing.T) {
 	}
 }
 
+// TestExitIsKnownOfWhatWasAdoptedAndTakenAway freezes the keeper until nothing is
+// left of a process that is not its child but what its descriptor knows.
+func TestExitIsKnownOfWhatWasAdoptedAndTakenAway(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	if err := syscall.Mkfifo(n.logs+"/go", 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before := n.start().up(n.spec("x", "read x < "+n.logs+"/go; exit 11"))
+	n.kill()
+	c := n.start()
+	c.subscribe(0)
+	_ = n.cmd.Process.Signal(syscall.SIGSTOP)
+	if err := os.WriteFile(n.logs+"/go", []byte("\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is taken away", func() bool { return syscall.Kill(int(before.PID), 0) != nil })
+	_ = n.cmd.Process.Signal(syscall.SIGCONT)
+	e := c.event(kind(keeperwire.EvExited, "x"))
+	if tells := kernelTells(t); e.Exit.Known != tells || tells && e.Exit.Code != 11 {
+		t.Errorf("the kernel tells %v: %+v", tells, e.Exit)
+	}
+}
+
+// kernelTells reports whether the kernel knows how a process has ended that has
+// been taken away: Linux 6.15.
+func kernelTells(t *testing.T) bool {
+	t.Helper()
+	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(string(text), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	return major > 6 || major == 6 && minor >= 15
+}
+
 // TestExitsWhileTheAgentIsDeadAreKept kills the keeper in between as well: codes
 // and order must outlive both.
 func TestExitsWhileTheAgentIsDeadAreKept(t *testing.T) {
@@ -236,17 +275,32 @@ func TestStaleRecordsOfAnotherBoot(t *testing.T) {
 }
 
 // TestForeignProcessWithOurPIDIsLeftAlone gives a record the pid of a stranger, as
-// after a wrap of pids.
+// after a wrap of pids: one that began at another time, which is all that can be
+// known without cgroups; and one that began in the same tick, in no cgroup of ours.
 func TestForeignProcessWithOurPIDIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	n := newNode(t)
+	needRoot(t)
+	for name, sameTick := range map[string]bool{"began at another time, without cgroups": false, "began in the same tick": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t)
+			if !sameTick {
+				n = n.unprivileged()
+			}
+			leavesForeignAlone(t, n, sameTick)
+		})
+	}
+}
+
+func leavesForeignAlone(t *testing.T, n *node, sameTick bool) {
+	t.Helper()
 	c := n.start()
 	c.up(n.spec("mine", "exec sleep 1000"))
 	slot := c.list()["mine"]
 	n.kill()
 	_ = syscall.Kill(int(slot.PID), syscall.SIGKILL)
 	stranger := startStranger(t)
-	forgePID(t, n.dir+"/state", "mine", stranger)
+	forgePID(t, n.dir+"/state", "mine", stranger, sameTick)
 	c = n.start()
 	got := c.until("mine", keeperwire.Completed)
 	if got.PID == int32(stranger) || got.Last.Known {

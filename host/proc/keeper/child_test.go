@@ -69,15 +69,18 @@ func child(role string) {
 	}
 }
 
+// writeLines writes in pieces that end in the middle of a line, as a program does
+// that buffers what it prints.
 func writeLines(f *os.File, name string, count int) {
+	const piece = 4000
 	var b []byte
 	for i := range count {
 		b = fmt.Appendf(b, "%s %09d\n", name, i)
-		if len(b) > 4000 {
-			if _, err := f.Write(b); err != nil {
+		if len(b) > piece {
+			if _, err := f.Write(b[:piece]); err != nil {
 				os.Exit(98)
 			}
-			b = b[:0]
+			b = append(b[:0], b[piece:]...)
 		}
 	}
 	if _, err := f.Write(b); err != nil {

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"testing"
 
+	pkgtrees "github.com/backstay/backstay/host/proc/keeper/trees"
 	"github.com/backstay/backstay/internal/keeperwire"
 )
 
@@ -52,7 +53,7 @@ func forgeBoot(t *testing.T, path string) {
 	})
 }
 
-func forgePID(t *testing.T, path, id string, pid int) {
+func forgePID(t *testing.T, path, id string, pid int, ticks bool) {
 	t.Helper()
 	forge(t, path, page, func(body []byte) []byte {
 		r, err := keeperwire.DecodeRecord(body)
@@ -60,6 +61,9 @@ func forgePID(t *testing.T, path, id string, pid int) {
 			t.Fatal(err, r.Slot.ID)
 		}
 		r.Slot.PID = int32(pid)
+		if ticks {
+			r.Slot.Ticks = pkgtrees.StatOf(pid).Ticks
+		}
 		return r.Append(nil)
 	})
 }

@@ -37,8 +37,12 @@ func TestRandomKills(t *testing.T) {
 			n.thaw()
 		}
 	}
-	c = n.dial()
+	n.kill() // so that all are adopted, whatever the dice said, and then all die
+	c = n.start()
 	n.thaw()
+	for _, pid := range n.processes("") {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 	for _, id := range ids {
 		n.runsOnceAndTold(c, id)
 	}

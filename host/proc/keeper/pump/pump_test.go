@@ -1,8 +1,11 @@
 package pump_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -153,6 +156,41 @@ func TestRotationIsAtTheEndOfALineAndFinishedAfterAKill(t *testing.T) {
 		t.Errorf("%q %q", b.read(0), b.read(1))
 	}
 	again.p.Forget(2)
+}
+
+// TestRotationRenamesEachIndexBeforeItsLog listens to the directory: of the two
+// ways to be killed between them only one can be told from a log that is whole.
+func TestRotationRenamesEachIndexBeforeItsLog(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, pump.Limits{Size: 8, Files: 3})
+	b.write(0, "line 0\nrest\n")
+	b.p.Drain(1, 0)
+	b.write(0, "line 1\nrest\n")
+	b.p.Drain(1, 0)
+	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
+	if err == nil {
+		defer func() { _ = syscall.Close(fd) }()
+		_, err = syscall.InotifyAddWatch(fd, filepath.Dir(b.log), syscall.IN_MOVED_FROM)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.write(0, "line 2\nrest\n")
+	b.p.Drain(1, 0)
+	buf := make([]byte, 4096)
+	k, err := syscall.Read(fd, buf)
+	if err != nil {
+		t.Fatal("nothing was renamed: ", err)
+	}
+	var names []string
+	for buf = buf[:k]; len(buf) > 0; {
+		size := binary.NativeEndian.Uint32(buf[12:])
+		names = append(names, string(bytes.TrimRight(buf[16:16+size], "\x00")))
+		buf = buf[16+size:]
+	}
+	if want := "x.log.1.idx x.log.1 x.log.idx x.log"; strings.Join(names, " ") != want {
+		t.Errorf("renamed in the order %q, want %q", names, want)
+	}
 }
 
 // dup is an end of a pipe that nothing comes from.
