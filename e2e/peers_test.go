@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
@@ -137,6 +138,22 @@ func (p *peers) sql(text string) string {
 	return p.as("postgres", "psql", "-h", p.dir+"/pg", "-p", strconv.Itoa(p.pg), "-qAtc", text)
 }
 
+// session is a client of PostgreSQL for so long.
+func (p *peers) session(long time.Duration) *exec.Cmd {
+	p.t.Helper()
+	cmd := exec.Command("runuser", "-u", "postgres", "--", "psql", "-h", p.dir+"/pg", "-p", strconv.Itoa(p.pg),
+		"-qAtc", fmt.Sprintf("select pg_sleep(%g)", long.Seconds()))
+	cmd.Dir = "/"
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { _ = cmd.Process.Kill() })
+	p.until("the session is there", func(api.Status) string {
+		return p.sql("select case count(*) when 0 then 'none' end from pg_stat_activity where query like 'select pg_sleep%'")
+	})
+	return cmd
+}
+
 // nginx, Redis and PostgreSQL survive kill -9 of themselves and of every part of
 // Backstay, and stop clean.
 func TestPeersSurviveKillsAndStopClean(t *testing.T) {
@@ -252,7 +269,9 @@ func TestRecreateNeverOverlaps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	changed := bytes.Replace(text, []byte(`-p, "${port.pg}"]`), []byte(`-p, "${port.pg}", -c, work_mem=5MB]`), 1)
+	// Told so, it ends when its last session does: the old one is there for a while.
+	changed := bytes.Replace(text, []byte("signal: SIGINT, "), nil, 1)
+	changed = bytes.Replace(changed, []byte(`-p, "${port.pg}"]`), []byte(`-p, "${port.pg}", -c, work_mem=5MB]`), 1)
 	if err := os.WriteFile(p.file, changed, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -260,8 +279,12 @@ func TestRecreateNeverOverlaps(t *testing.T) {
 	if status != int(backstay.ExitChanges) || !strings.Contains(plan, "no answer") {
 		t.Errorf("plan ended with %d and does not name the gap: %s", status, plan)
 	}
+	session := p.session(2 * time.Second)
 	p.must("apply", p.file)
 	p.settled("db")
+	if err := session.Wait(); err != nil {
+		t.Errorf("the session with the old one: %v", err)
+	}
 	if now := p.whole("db", 1)[0]; now.ID == was.ID {
 		t.Error("the instance was not replaced")
 	}
