@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,12 +25,13 @@ type act struct {
 type evening struct {
 	*director
 
-	act    Act
-	before api.Status
-	began  time.Time
-	killed time.Time // when the blow fell
-	open   int       // connections then
-	died   time.Time // of the first instance of a bad release
+	act     Act
+	before  api.Status
+	began   time.Time
+	killed  time.Time      // when the blow fell
+	open    int            // connections then
+	printed map[string]int // lines in the logs then, by pid
+	died    time.Time      // of the first instance of a bad release
 }
 
 func acts() []act {
@@ -73,16 +75,28 @@ func badLeft(e *evening, t Tally) []string {
 // nothingLost adds that every line the instances have printed is in their logs.
 func nothingLost(e *evening, t Tally) []string {
 	broken := nothingFailed(e, t)
-	lost, lines, err := e.lostLines()
-	switch {
+	lost, lines, last, err := e.lostLines()
+	switch mute := e.mute(last); {
 	case err != nil:
 		broken = append(broken, "logs not read: "+err.Error())
 	case lost > 0:
 		broken = append(broken, fmt.Sprintf("%d of %d log lines lost", lost, lines))
+	case mute != "":
+		broken = append(broken, mute+" has answered since the blow, and none of that is in its log")
 	default:
 		e.act.Detail = append(e.act.Detail, fmt.Sprintf("%d log lines, 0 lost", lines))
 	}
 	return broken
+}
+
+// mute returns a process that went on over the blow and whose log did not.
+func (e *evening) mute(last map[string]int) string {
+	for pid, was := range e.printed {
+		if n, err := strconv.Atoi(pid); err == nil && last[pid] == was && running(n) {
+			return "pid " + pid
+		}
+	}
+	return ""
 }
 
 // nothingRefused is the promise about the proxy: what is in flight in it dies
@@ -164,6 +178,7 @@ func (e *evening) strike(blow func() error) error {
 		return err
 	}
 	e.quiet(t)
+	_, _, e.printed, _ = e.lostLines() // where they cannot be read, the judge says so
 	e.open, e.killed = t.Open, time.Now()
 	return blow()
 }

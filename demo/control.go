@@ -146,37 +146,37 @@ func middle(all []time.Duration) time.Duration {
 }
 
 // lostLines counts the lines that the shops have numbered and that are not in
-// their logs, or not in their order.
-func (e *evening) lostLines() (lost, lines int, err error) {
+// their logs, or not in their order. last is the newest number of each pid.
+func (e *evening) lostLines() (lost, lines int, last map[string]int, err error) {
+	last = map[string]int{}
 	files, err := filepath.Glob(filepath.Join(e.stage.dirs.Log, "shop", "*.log*"))
 	if err != nil {
-		return 0, 0, err //nolint:wrapcheck // cannot be
+		return 0, 0, nil, err //nolint:wrapcheck // cannot be
 	}
 	for _, f := range files {
 		if strings.HasSuffix(f, ".idx") || !strings.HasSuffix(f, ".log") {
 			continue
 		}
-		l, n, err := lostIn(f)
+		l, n, err := lostIn(f, last)
 		if err != nil {
-			return 0, 0, err
+			return 0, 0, nil, err
 		}
 		lost, lines = lost+l, lines+n
 	}
 	if lines == 0 {
-		return 0, 0, errors.New("there are none")
+		return 0, 0, nil, errors.New("there are none")
 	}
-	return lost, lines, nil
+	return lost, lines, last, nil
 }
 
 // lostIn counts in one file: each line begins with a pid and its number in the
-// life of that process.
-func lostIn(file string) (lost, lines int, err error) {
+// life of that process, the newest of which goes into last.
+func lostIn(file string, last map[string]int) (lost, lines int, err error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return 0, 0, fmt.Errorf("read log: %w", err)
 	}
 	defer func() { _ = f.Close() }() // only read
-	last := map[string]int{}
 	in := bufio.NewScanner(f)
 	for in.Scan() {
 		words := strings.Fields(in.Text())

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -193,6 +195,28 @@ func TestNothingIsForgottenBetweenActs(t *testing.T) {
 	}
 	if broken := nothingFailed(e, Tally{}); len(broken) != 1 {
 		t.Errorf("nothing was sent: %q", broken)
+	}
+}
+
+// A log that stops has no gap, and is lost all the same.
+func TestLogThatStopsIsNotWhole(t *testing.T) {
+	own, gone := fmt.Sprint(os.Getpid()), fmt.Sprint(math.MaxInt32)
+	e := &evening{printed: map[string]int{own: 5, gone: 5}}
+	for now, want := range map[int]string{5: "pid " + own, 6: ""} {
+		if got := e.mute(map[string]int{own: now, gone: 5}); got != want {
+			t.Errorf("line %d after line 5: %q is mute, want %q", now, got, want)
+		}
+	}
+}
+
+func TestLinesThatAreMissingAreCounted(t *testing.T) {
+	file := t.TempDir() + "/shop-1.log"
+	must(t, os.WriteFile(file, []byte("7 1 a\n7 2 b\nlast words\n8 1 a\n7 4 d\n7 5 e\n8 1 a\n"), 0o600))
+	last := map[string]int{}
+	lost, lines, err := lostIn(file, last)
+	must(t, err)
+	if lost != 2 || lines != 6 || last["7"] != 5 || last["8"] != 1 {
+		t.Errorf("%d of %d lines lost, the last ones %v", lost, lines, last)
 	}
 }
 

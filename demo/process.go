@@ -138,3 +138,6 @@ func freeze(pid int) error {
 	}
 	return nil
 }
+
+// running reports whether there is a process pid.
+func running(pid int) bool { return syscall.Kill(pid, 0) == nil }

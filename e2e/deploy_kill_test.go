@@ -51,6 +51,9 @@ func TestAgentKilledInEveryStateOfADeploy(t *testing.T) {
 				t.Errorf("the request in flight: %v", a.err)
 			}
 			o.at(version)
+			if n := o.tries(version); n != o.replicas {
+				t.Errorf("round %d: %d processes of %s were started for %d instances: the next agent did not go on in the middle", round, n, version, o.replicas)
+			}
 		})
 	}
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -73,7 +74,15 @@ func TestStormOfKills(t *testing.T) {
 		n.strike(random, i)
 		time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond)
 	}
+	n.replaced("keeper", n.freeze("keeper"))
+	frozen := map[string]int{}
+	for _, kind := range []string{"agent", "proxy", "shop"} { // the dice may have killed all that they had frozen
+		frozen[kind] = n.freeze(kind)
+	}
 	last := time.Now()
+	for kind, pid := range frozen {
+		n.replaced(kind, pid)
+	}
 	after, since := n.steady()
 	s := n.until("all roles run", rolesMissing)
 	if took := since.Sub(last); took > 30*time.Second {
@@ -85,6 +94,7 @@ func TestStormOfKills(t *testing.T) {
 	}
 	n.onlyDesired(s)
 	n.eachAnswers(after)
+	n.logsGoOn(after)
 	n.linesWhole(ids)
 	n.exitsKnown()
 	l.eachOrderOnce(n.dir + "/data")
@@ -145,6 +155,29 @@ func (n *node) strike(random *rand.Rand, i int) {
 		pid := pids[random.IntN(len(pids))]
 		_ = syscall.Kill(pid, sig)
 		n.t.Logf("%3d %s %s %d", i, backstay.SignalName(int(sig)), kind, pid)
+	}
+}
+
+// freeze stops a process of one kind as soon as there is one.
+func (n *node) freeze(kind string) (pid int) {
+	n.t.Helper()
+	for end := time.Now().Add(hang); time.Now().Before(end); time.Sleep(look) {
+		if pids := n.pidsOf(kind); len(pids) > 0 && syscall.Kill(pids[0], syscall.SIGSTOP) == nil {
+			n.t.Logf("SIGSTOP %s %d", kind, pids[0])
+			return pids[0]
+		}
+	}
+	n.t.Fatalf("there is no %s\n%s", kind, n.story())
+	return 0
+}
+
+// replaced waits until who hangs has been ended by others.
+func (n *node) replaced(kind string, pid int) {
+	n.t.Helper()
+	for end := time.Now().Add(hang); n.kindOf(pid) == kind; time.Sleep(look) {
+		if time.Now().After(end) {
+			n.t.Fatalf("the %s, pid %d, is frozen and nobody has ended it\n%s", kind, pid, n.story())
+		}
 	}
 }
 
@@ -285,6 +318,28 @@ func (n *node) eachAnswers(all []api.Instance) {
 	}
 }
 
+// logsGoOn waits until what each process prints now is in its file: a log that
+// nobody writes any more has no gap either.
+func (n *node) logsGoOn(all []api.Instance) {
+	n.t.Helper()
+	for _, i := range all {
+		printed := func() int {
+			text, err := os.ReadFile(i.LogFile)
+			if err != nil {
+				n.t.Fatal(err)
+			}
+			return bytes.Count(text, fmt.Appendf(nil, "\n%d ", i.PID))
+		}
+		was := printed()
+		n.until(i.ID+" goes on in its log", func(api.Status) string {
+			if now := printed(); now == was {
+				return fmt.Sprintf("%s has %d lines of pid %d, and no more come", i.LogFile, now, i.PID)
+			}
+			return ""
+		})
+	}
+}
+
 // linesWhole checks that the file of each instance has every line that its
 // processes have numbered, once and in order.
 func (n *node) linesWhole(ids []string) {
@@ -310,6 +365,9 @@ func (n *node) linesWhole(ids []string) {
 			}
 			last[words[0]]++
 			total++
+		}
+		if err := in.Err(); err != nil {
+			n.t.Errorf("%s: %v", id, err)
 		}
 	}
 	if total == 0 {

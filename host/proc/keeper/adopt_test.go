@@ -318,7 +318,7 @@ func TestTwoKeepers(t *testing.T) {
 	first := n.cmd
 	before := c.up(n.spec("one", "exec sleep 1000"))
 	n.launch() // the same program: it sees that nothing is to be done
-	if err := n.cmd.Wait(); err != nil {
+	if err := ends(t, n.cmd); err != nil {
 		t.Errorf("the second one: %v", err)
 	}
 	if got := c.list()["one"]; got.PID != before.PID {
@@ -334,13 +334,24 @@ func TestTwoKeepers(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.launchAs(copied)
-	if err := first.Wait(); err != nil {
+	if err := ends(t, first); err != nil {
 		t.Errorf("the first one was to leave by itself: %v", err)
 	}
 	c = n.dial()
 	if got := c.list()["one"]; got.PID != before.PID || got.State != keeperwire.Running {
 		t.Errorf("%+v", got)
 	}
+}
+
+// ends waits until a keeper has ended, and kills one that does not.
+func ends(t *testing.T, cmd *exec.Cmd) error {
+	t.Helper()
+	late := time.AfterFunc(hang, func() { _ = cmd.Process.Kill() })
+	err := cmd.Wait()
+	if !late.Stop() {
+		t.Errorf("keeper %d ran on beside another", cmd.Process.Pid)
+	}
+	return err
 }
 
 func TestTermLeavesTheChildren(t *testing.T) {
