@@ -130,7 +130,7 @@ func TestStopSignalsThenKillsTheTree(t *testing.T) {
 	c.subscribe(0)
 	c.up(n.spec("good", "trap 'exit 0' TERM; while :; do sleep 0.01; done"))
 	c.stop("good")
-	if e := c.event(kind(keeperwire.EvExited, "good")); e.Exit.Code != 0 || !e.Exit.Asked || e.Exit.Reason != "test" {
+	if e := c.event(kind(keeperwire.EvExited, "good")); !well(e.Exit) || !e.Exit.Asked || e.Exit.Reason != "test" {
 		t.Errorf("%+v", e.Exit)
 	}
 	deaf := n.role("deaf", "deaf")

@@ -35,7 +35,7 @@ func probes(t *testing.T, n *node) {
 	}
 	answer := func() keeperwire.Event { return c.event(kind(keeperwire.EvProbed, "p")) }
 	ask("good", "echo fine", 9999)
-	if e := answer(); e.Exit.Code != 0 || string(e.Text) != "fine\n" || e.N != 9999 {
+	if e := answer(); !well(e.Exit) || string(e.Text) != "fine\n" || e.N != 9999 {
 		t.Errorf("%+v", e)
 	}
 	ask("bad", "echo no >&2; exit 3", 9998)
@@ -43,13 +43,13 @@ func probes(t *testing.T, n *node) {
 		t.Errorf("%+v", e)
 	}
 	ask("flood", "head -c 300000 /dev/zero; echo", 9997)
-	if e := answer(); e.Exit.Code != 0 || len(e.Text) != 4<<10 {
+	if e := answer(); !well(e.Exit) || len(e.Text) != 4<<10 {
 		t.Errorf("%d bytes %+v", len(e.Text), e.Exit)
 	}
 	ask("hang", `echo begun; trap "" TERM; setsid sleep 1000 & sleep 1000`, 150)
 	c.refused("busy", keeperwire.Msg{Kind: keeperwire.ProbeMsg, Probe: &keeperwire.Probe{ID: "p", Name: "hang", Argv: []string{"/bin/true"}}})
 	ask("other", "exit 0", 9996)
-	if e := answer(); e.N != 9996 || e.Exit.Code != 0 {
+	if e := answer(); e.N != 9996 || !well(e.Exit) {
 		t.Errorf("%+v", e)
 	}
 	if e := answer(); e.Exit.Signal != 9 || e.Exit.Reason != "timeout" || string(e.Text) != "begun\n" {
