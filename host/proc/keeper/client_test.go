@@ -213,3 +213,7 @@ func (c *client) stop(id string) {
 	c.do(keeperwire.Msg{Kind: keeperwire.Stop, ID: id, Text: "test"})
 	c.until(id, keeperwire.Stopped)
 }
+
+// well reports whether an exit is known and is a success: who is killed has the
+// code 0 as well.
+func well(x keeperwire.Exit) bool { return x.Known && x.Code == 0 && x.Signal == 0 }

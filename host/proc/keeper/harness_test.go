@@ -49,7 +49,3 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		time.Sleep(2 * time.Millisecond)
 	}
 }
-
-// well reports whether an exit is known and is a success: who is killed has the
-// code 0 as well.
-func well(x keeperwire.Exit) bool { return x.Known && x.Code == 0 && x.Signal == 0 }

@@ -128,7 +128,8 @@ func TestStopSignalsThenKillsTheTree(t *testing.T) {
 	n := newNode(t)
 	c := n.start()
 	c.subscribe(0)
-	c.up(n.spec("good", "trap 'exit 0' TERM; while :; do sleep 0.01; done"))
+	c.up(n.spec("good", "trap 'exit 0' TERM; echo set; while :; do sleep 0.01; done"))
+	eventually(t, "the trap is set", func() bool { return n.log("good") == "set\n" })
 	c.stop("good")
 	if e := c.event(kind(keeperwire.EvExited, "good")); !well(e.Exit) || !e.Exit.Asked || e.Exit.Reason != "test" {
 		t.Errorf("%+v", e.Exit)

@@ -40,7 +40,7 @@ func TestTreeWithoutCgroups(t *testing.T) {
 	t.Parallel()
 	f := trees.New(t.TempDir(), "backstay-test-of-trees-"+strconv.Itoa(os.Getpid()))
 	t.Cleanup(func() { f.Clear("") })
-	start := func(mark, script string) (pid int) {
+	start := func(mark, script string) (pid, said int) {
 		cmd := exec.Command("sh", "-c", script)
 		cmd.Env = append(f.Marker(mark), "PATH="+os.Getenv("PATH"))
 		out, err := cmd.StdoutPipe()
@@ -48,19 +48,26 @@ func TestTreeWithoutCgroups(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-		if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		line, err := bufio.NewReader(out).ReadString('\n')
+		if err != nil {
 			t.Fatal(err)
 		}
-		return cmd.Process.Pid
+		said, _ = strconv.Atoi(strings.TrimSpace(line))
+		return cmd.Process.Pid, said
 	}
 	wait := "while :; do sleep 0.05; done"
-	main := start("a", "env -i sh -c 'echo up; "+wait+"' & wait")
-	probe := start("a/probe/x", "echo up; "+wait)
-	other := start("ab", "echo up; "+wait)
+	main, bare := start("a", "env -i sh -c 'echo $$; "+wait+"' & wait")
+	probe, _ := start("a/probe/x", "echo $$; "+wait)
+	other, _ := start("ab", "echo $$; "+wait)
 	one := trees.Tree{Mark: "a"}
 	pids := f.Members(one)
-	if !slices.Contains(pids, main) || !slices.Contains(pids, probe) || slices.Contains(pids, other) || len(pids) < 3 {
-		t.Errorf("members %v, want %d and %d and what they started, and not %d", pids, main, probe, other)
+	for _, pid := range []int{main, bare, probe} {
+		if !slices.Contains(pids, pid) {
+			t.Errorf("members %v, and not %d of main %d, its child without our mark %d and the probe %d", pids, pid, main, bare, probe)
+		}
+	}
+	if slices.Contains(pids, other) {
+		t.Errorf("members %v, the neighbour %d among them", pids, other)
 	}
 	deadline := time.Now().Add(30 * time.Second)
 	for f.Kill(one); f.Alive(one); f.Kill(one) {
