@@ -117,6 +117,7 @@ var codes = map[string]string{
 	"bad_bind":            "",
 	"bound_twice":         "take one of them out",
 	"tls_missing":         "give one tls: with certs",
+	"https_port_unclear":  "write routes: [{ redirect: { url: https://shop.example.com:8443/ } }], or bind :443",
 	"no_action":           "add routes: or redirect:, and to each route to:, redirect: or respond:",
 	"several_actions":     "take one of them out",
 	"redirect_loop":       "redirect from a frontend of its own, on :80",

@@ -173,8 +173,12 @@ func (c *check) binds() {
 		c.say("too_many", "frontends", "", "bind more than %d addresses", most)
 	}
 	for name, f := range inOrder(c.file.Frontends) {
-		if f.Redirect == "https" && !encrypted {
+		switch ports := l7.HTTPSPorts(c.file.Frontends); {
+		case f.Redirect != "https":
+		case !encrypted:
 			c.say("tls_missing", "frontends."+name+".redirect", "", "https: no frontend has tls; the redirect would lead nowhere")
+		case l7.UnclearHTTPS(ports):
+			c.say("https_port_unclear", "frontends."+name+".redirect", "", "https: it is served at the ports %s, and none is 443", strings.Trim(fmt.Sprint(ports), "[]"))
 		}
 	}
 }

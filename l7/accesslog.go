@@ -1,6 +1,7 @@
 package l7
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -163,6 +164,7 @@ type logWriter struct {
 	batch  []byte
 	lines  uint64
 	told   bool // that the file cannot be written
+	torn   bool // the last line of the file has no end: the disk was full
 }
 
 func (w *logWriter) run() {
@@ -183,6 +185,9 @@ func (w *logWriter) run() {
 // write writes line and what else is queued in one piece.
 func (w *logWriter) write(line *[]byte) {
 	w.batch, w.lines = w.batch[:0], 0
+	if w.torn {
+		w.batch = append(w.batch, '\n')
+	}
 	for {
 		w.batch = append(w.batch, *line...)
 		w.lines++
@@ -220,10 +225,28 @@ func (w *logWriter) flush() error {
 		}
 		w.file = f
 	}
-	if _, err := w.file.Write(w.batch); err != nil {
+	n, err := w.file.Write(w.batch)
+	if err != nil {
+		w.tear(w.batch[:n])
 		return fmt.Errorf("write access log: %w", err)
 	}
+	w.torn = false
 	return nil
+}
+
+// tear counts the lines of a batch that went out before its write failed. What
+// is written next begins on a line of its own.
+func (w *logWriter) tear(out []byte) {
+	if len(out) == 0 {
+		return
+	}
+	whole := uint64(bytes.Count(out, []byte{'\n'}))
+	if w.torn { // the first ended what was torn before
+		whole--
+	}
+	w.written.Add(whole)
+	w.lines -= whole
+	w.torn = out[len(out)-1] != '\n'
 }
 
 func openLog(path string) (*os.File, error) {

@@ -88,19 +88,6 @@ func httpDate(now time.Time) string {
 	return d.text
 }
 
-// location returns where r leads the request for path and query: both are kept
-// if its URL ends in a slash.
-func (r *Redirect) location(path, query []byte) string {
-	n := len(r.URL)
-	if n == 0 || r.URL[n-1] != '/' {
-		return r.URL
-	}
-	if len(path) > 0 && path[0] == '/' {
-		path = path[1:]
-	}
-	return r.URL + string(path) + string(query)
-}
-
 func redirectTo(status int, location string) answer {
 	return answer{status: status, fields: "Location: " + location + "\r\n"}
 }

@@ -13,7 +13,7 @@ type Frontend struct {
 	Mode           string         `yaml:"mode" change:"live" json:"mode"` // http
 	TLS            *TLS           `yaml:"tls" change:"live" json:"tls,omitempty"`
 	Routes         []Route        `yaml:"routes" change:"live" json:"routes,omitempty"`     // first match in file order
-	Redirect       string         `yaml:"redirect" change:"live" json:"redirect,omitempty"` // https: 308 to the same URL on https
+	Redirect       string         `yaml:"redirect" change:"live" json:"redirect,omitempty"` // https: 308 to the same URL on https, with the port of the frontends that have tls
 	Allow          []netip.Prefix `yaml:"allow" change:"live" json:"allow,omitempty"`
 	Deny           []netip.Prefix `yaml:"deny" change:"live" json:"deny,omitempty"` // wins over allow
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies" change:"live" json:"trusted_proxies,omitempty"`

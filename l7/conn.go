@@ -112,7 +112,7 @@ func newConn(p *Proxy, t *table, bind string, nc net.Conn) *conn {
 		timed: timed{Conn: nc, base: p.base}, p: p, raw: nc, bind: bind, table: t, front: f, home: f.state,
 		addr: addrOf(nc.RemoteAddr()), proto: "http", small: getBuffer(smallBuffers),
 	}
-	c.in, c.by, c.q.fields = *c.small, peerOf(c.addr), (*fields)(&c.req)
+	c.in, c.by, c.q.fields = *c.small, peerOf(c.addr), &c.req
 	c.fwd = h1.Forward{Peer: c.addr.String(), Host: hostOf(nc.LocalAddr())}
 	return c
 }
@@ -133,19 +133,6 @@ func hostOf(a net.Addr) string {
 		return a.String()
 	}
 	return "localhost"
-}
-
-// fields answers routes for the header of a request.
-type fields h1.Request
-
-// HasField implements [fieldReader].
-func (f *fields) HasField(name, value string) bool {
-	for n, v := range (*h1.Request)(f).Fields() {
-		if h1.Same(n, name) && (value == "" || string(v) == value) {
-			return true
-		}
-	}
-	return false
 }
 
 // end closes the connection, whatever its goroutine was at. A panic is one

@@ -80,7 +80,7 @@ func (c *conn) handle() bool {
 	case limit > 0 && c.req.Body.Kind == h1.Length && c.req.Body.Length > int64(limit):
 		return c.local(pageOf(http.StatusRequestEntityTooLarge))
 	case f.says.Redirect == "https":
-		return c.local(redirectTo(http.StatusPermanentRedirect, "https://"+string(c.q.host)+string(c.req.Path)+string(c.req.Query)))
+		return c.local(redirectTo(http.StatusPermanentRedirect, c.toHTTPS(&c.req)))
 	default:
 		r = f.router.find(&c.q)
 	}

@@ -282,6 +282,33 @@ func TestALogThatCannotBeWrittenIsNoTrafficsTrouble(t *testing.T) {
 	})
 }
 
+func TestAFullDiskLosesLinesAndNothingElse(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "access.log")
+	if err := os.Symlink("/dev/full", file); err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, func(s *l7.Snapshot) {
+		web(s, func(f *l7.Frontend) { f.AccessLog = &l7.AccessLog{Path: file, Sample: 100} })
+	}, serveHTTP(t, named("a")))
+	for range 3 {
+		if _, body := r.get("/"); body != "a" {
+			t.Errorf("got %q", body)
+		}
+	}
+	eventually(t, "drops are counted with their reason", func() bool {
+		l := r.proxy.Stats().AccessLog[file]
+		return l.Dropped == 3 && strings.Contains(l.Because, "no space left")
+	})
+	if err := os.Remove(file); err != nil { // there is room again
+		t.Fatal(err)
+	}
+	r.get("/")
+	eventually(t, "lines are written again", func() bool {
+		text, _ := os.ReadFile(file)
+		return strings.Count(string(text), "\n") == 1
+	})
+}
+
 func FuzzDecodeSnapshot(f *testing.F) {
 	good, _ := json.Marshal(newSnapshot())
 	f.Add(good)

@@ -32,6 +32,7 @@ type front struct {
 	targets map[targetKey]*target
 	local   *series // what we answered by ourselves
 	tls     *tls.Config
+	https   string // behind the host, for redirect: https
 	log     *accessLog
 
 	header, idle, stall time.Duration
@@ -102,7 +103,7 @@ func (p *Proxy) compileFront(s *Snapshot, name string, says *Frontend) *front {
 		name: name, says: says, state: p.lasting.front(name), targets: map[targetKey]*target{},
 		header: says.Timeout.Header.Std(), idle: says.Timeout.Idle.Std(), stall: says.Timeout.BodyStall.Std(),
 	}
-	f.local = f.state.of("", "")
+	f.local, f.https = f.state.of("", ""), httpsPort(s.Frontends)
 	routes := make([]*route, len(says.Routes))
 	for i := range says.Routes {
 		routes[i] = newRoute(i, &says.Routes[i])

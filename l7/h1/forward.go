@@ -51,7 +51,7 @@ func passed(f *field, trusted bool) bool {
 	case other:
 		return !f.drop
 	case vouched:
-		return trusted && !f.drop
+		return trusted // Connection cannot take it away: it may be older than the peer
 	default:
 		return false
 	}

@@ -90,7 +90,7 @@ func kindOf14(name []byte) kind {
 // kindOfLong also finds twins: CGI and its heirs read _ as -, so
 // Transfer_Encoding and X_Forwarded_For must not pass, from whomever.
 func kindOfLong(name []byte) kind {
-	if len(name) < 15 {
+	if len(name) < len("x-forwarded-") {
 		return other
 	}
 	switch lowered(name[0]) {
