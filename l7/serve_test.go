@@ -458,6 +458,13 @@ func TestAServerThatFailsIsEjectedAndComesBackWithItsNextStart(t *testing.T) {
 	if s := r.proxy.Stats().Servers["shop-000000"]; s.Requests != 7 || s.Ejected != nil {
 		t.Errorf("after a new start: %+v", s)
 	}
+	r.edit(0, func(s *l7.Server) { s.Starts++ })
+	for range 8 {
+		r.get("/")
+	}
+	if s := r.proxy.Stats().Servers["shop-000000"]; s.Requests != 11 || s.Ejected != nil {
+		t.Errorf("4 errors after a start are held against it together with the 2 before: %+v", s)
+	}
 	got := strings.Join(r.events.kinds(), ", ")
 	if got != "ejected shop-000000, reinstated shop-000000" {
 		t.Errorf("events: %s", got)

@@ -25,6 +25,15 @@ type node struct {
 	env  []string
 }
 
+// cannot skips what this host has no means for, but never where it was promised.
+func cannot(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("BACKSTAY_NEED_ROOT") == "1" {
+		t.Fatalf("BACKSTAY_NEED_ROOT=1, but there is "+format, args...)
+	}
+	t.Skipf("there is "+format, args...)
+}
+
 func needRoot(t *testing.T) {
 	t.Helper()
 	switch {

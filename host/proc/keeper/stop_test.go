@@ -134,9 +134,9 @@ func TestUnkillableChildHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	n := newNode(t)
-	frozen := "/sys/fs/cgroup/freezer/" + strings.ReplaceAll(strings.Trim(n.dir, "/"), "/", "-")
+	frozen := freezer(t) + "/" + strings.ReplaceAll(strings.Trim(n.dir, "/"), "/", "-")
 	if err := os.Mkdir(frozen, 0o755); err != nil {
-		t.Skip("no cgroup v1 freezer on this host: ", err)
+		t.Fatal(err)
 	}
 	state := func(s string) { _ = os.WriteFile(frozen+"/freezer.state", []byte(s), 0) }
 	t.Cleanup(func() { state("THAWED"); n.kill(); n.sweep(); _ = os.Remove(frozen) })
@@ -161,4 +161,20 @@ func TestUnkillableChildHoldsNobodyUp(t *testing.T) {
 	if got := c.until("stuck", keeperwire.Stopped); !got.Last.Asked {
 		t.Errorf("%+v", got.Last)
 	}
+}
+
+// freezer returns where the freezer of cgroup v1 is mounted. A host that has only
+// v2 does not mount it by itself.
+func freezer(t *testing.T) (dir string) {
+	t.Helper()
+	const usual = "/sys/fs/cgroup/freezer"
+	if _, err := os.Stat(usual + "/cgroup.procs"); err == nil {
+		return usual
+	}
+	dir = t.TempDir()
+	if err := syscall.Mount("cgroup", dir, "cgroup", 0, "freezer"); err != nil {
+		cannot(t, "no cgroup v1 freezer: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
 }
