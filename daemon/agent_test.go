@@ -14,6 +14,7 @@ import (
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/internal/hosttest"
 	"github.com/backstay/backstay/l7"
 )
 
@@ -32,7 +33,7 @@ func (n *node) snapshot() string {
 // instance is missing for a moment, and none is another.
 func TestNewAgentTellsTheProxyTheSame(t *testing.T) {
 	t.Parallel()
-	n := start(t, shopFile(freePort(t), ""))
+	n := start(t, shopFile(hosttest.FreePort(t), ""))
 	n.whole("shop", 2)
 	n.until("everybody told", func(s api.Status) bool { return told(s) == 2 })
 	before, gen := n.snapshot(), roleOf(n.status(), "proxy").Newest
@@ -207,7 +208,7 @@ func TestAgentComesBackToAHostThatHasLostThings(t *testing.T) {
 // saying so over the death of agents.
 func TestLastGoodIsSaidLoudly(t *testing.T) {
 	t.Parallel()
-	n := start(t, shopFile(freePort(t), ""))
+	n := start(t, shopFile(hosttest.FreePort(t), ""))
 	n.whole("shop", 2)
 	gen := n.status().Generation
 	ctx := t.Context()

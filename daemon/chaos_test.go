@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/internal/hosttest"
 )
 
 // An agent that is killed at any moment of a change leaves the file before or
@@ -20,7 +21,7 @@ func TestAgentKilledInTheMiddleOfAChange(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's own
-	ports := []int{freePort(t), freePort(t), freePort(t)}
+	ports := []int{hosttest.FreePort(t), hosttest.FreePort(t), hosttest.FreePort(t)}
 	text := func(i int) string {
 		return strings.ReplaceAll(shopFile(ports[0], fmt.Sprintf("  more: { bind: [\"127.0.0.1:%d\", \"unix:DIR/s%d\"], routes: [{ to: shop }] }\n", ports[1+i%2], i%2)), "replicas: 2", fmt.Sprintf("replicas: %d", 1+i%2))
 	}
@@ -55,7 +56,7 @@ func TestAgentKilledInTheMiddleOfAChange(t *testing.T) {
 // left is what was asked for last.
 func TestPeopleAskAtOnce(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := hosttest.FreePort(t)
 	n := start(t, strings.Replace(shopFile(port, ""), "run: {", "version: v1\n    run: {", 1))
 	n.whole("shop", 2)
 	asks := []func() error{
@@ -110,7 +111,7 @@ func isKnown(code string) bool { _, ok := api.Lookup(code); return ok }
 func TestUnitsKeeperLeavesAndAdopts(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	n.write(shopFile(freePort(t), ""))
+	n.write(shopFile(hosttest.FreePort(t), ""))
 	unit := n.agent()
 	n.whole("shop", 2)
 	ids := pidsOf(n.whole("shop", 2))

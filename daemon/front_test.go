@@ -12,6 +12,7 @@ import (
 
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/host/proc"
+	"github.com/backstay/backstay/internal/hosttest"
 	"github.com/backstay/backstay/internal/keeperwire"
 )
 
@@ -116,7 +117,7 @@ func TestFrontTakesNothingThatIsNotItsOwn(t *testing.T) {
 		t.Errorf("a front took over what it did not start:\n%s", n.said())
 	}
 	must(t, os.WriteFile(frontLock(n.opt.Dirs), nil, 0o600)) // as if it were a front's
-	taken := occupy(t, freePort(t))
+	taken := occupy(t, hosttest.FreePort(t))
 	n.write(versionFile + "frontends: { web: { bind: [\"" + taken.Addr().String() + "\"], routes: [{ to: shop }] } }\n")
 	if n.ends(n.up()) || !strings.Contains(n.said(), "goes on as it was") {
 		t.Errorf("a front whose file is refused:\n%s", n.said())

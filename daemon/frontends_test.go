@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/backstay/backstay/internal/hosttest"
 )
 
 // shopFile is a service behind a port; more is more frontends.
@@ -26,7 +28,7 @@ frontends:
 // there, and it can be bound again, by us or by another frontend.
 func TestAddressOfAFrontendThatIsGoneIsFree(t *testing.T) {
 	t.Parallel()
-	first, second := freePort(t), freePort(t)
+	first, second := hosttest.FreePort(t), hosttest.FreePort(t)
 	n := start(t, shopFile(first, fmt.Sprintf("  more: { bind: [\"127.0.0.1:%d\", \"unix:DIR/s\"], routes: [{ to: shop }] }\n", second)))
 	n.whole("shop", 2)
 	both := []string{fmt.Sprintf("http://127.0.0.1:%d/", first), fmt.Sprintf("http://127.0.0.1:%d/", second)}
@@ -51,7 +53,7 @@ func TestAddressOfAFrontendThatIsGoneIsFree(t *testing.T) {
 // its addresses do not, and the next frontend is served by it.
 func TestProxyStaysWithoutAFrontend(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := hosttest.FreePort(t)
 	n := start(t, shopFile(port, ""))
 	n.whole("shop", 2)
 	with := shopFile(port, "")
@@ -77,7 +79,7 @@ func TestProxyStaysWithoutAFrontend(t *testing.T) {
 // have had.
 func TestRefusedFileLeavesNoSocket(t *testing.T) {
 	t.Parallel()
-	port, free, taken := freePort(t), freePort(t), freePort(t)
+	port, free, taken := hosttest.FreePort(t), hosttest.FreePort(t), hosttest.FreePort(t)
 	n := start(t, shopFile(port, ""))
 	n.whole("shop", 2)
 	before := n.status()

@@ -17,6 +17,7 @@ import (
 	"github.com/backstay/backstay/host/proc/keeperbin"
 	"github.com/backstay/backstay/host/proc/keeperclient"
 	"github.com/backstay/backstay/host/sock"
+	"github.com/backstay/backstay/internal/hosttest"
 	"github.com/backstay/backstay/internal/keeperwire"
 )
 
@@ -109,7 +110,7 @@ func TestLineGoesOnWithTheNextKeeper(t *testing.T) {
 func TestAddressThatCannotBeHeldIsFree(t *testing.T) {
 	t.Parallel()
 	l := newLink("/nowhere", slog.New(slog.DiscardHandler))
-	port := freePort(t)
+	port := hosttest.FreePort(t)
 	address := occupyThenFree(t, port)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -133,7 +134,7 @@ func occupyThenFree(t *testing.T, port int) string {
 // done: the next try finds all as it was.
 func TestFullDiskChangesNothing(t *testing.T) {
 	t.Parallel()
-	port, other := freePort(t), freePort(t)
+	port, other := hosttest.FreePort(t), hosttest.FreePort(t)
 	n := start(t, shopFile(port, ""))
 	n.whole("shop", 2)
 	before := n.status()

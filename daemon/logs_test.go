@@ -9,14 +9,15 @@ import (
 	"time"
 
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/internal/hosttest"
 )
 
 // A log where only root may make files is made for the proxy, and made again
 // when it is moved away.
 func TestAccessLogInADirectoryOfRoot(t *testing.T) {
 	t.Parallel()
-	needRoot(t)
-	port := freePort(t)
+	hosttest.NeedRoot(t, "to log where only root may")
+	port := hosttest.FreePort(t)
 	n := newNode(t)
 	logs := n.dir + "/var-log"
 	must(t, os.Mkdir(logs, 0o755))
@@ -59,7 +60,7 @@ func (n *node) logs(port int, path string) {
 
 // What is no plain file, or leads elsewhere, is left as it is.
 func TestAccessLogTakesNoForeignFile(t *testing.T) {
-	needRoot(t)
+	hosttest.NeedRoot(t, "to log for another user")
 	dir := t.TempDir()
 	user := account{firstDynamic, firstDynamic, true}
 	secret := dir + "/secret"
@@ -90,7 +91,7 @@ func TestAccessLogTakesNoForeignFile(t *testing.T) {
 // without a proxy too.
 func TestMetricsOfAgentAndProxyAreOnePage(t *testing.T) {
 	t.Parallel()
-	port, scrape := freePort(t), freePort(t)
+	port, scrape := hosttest.FreePort(t), hosttest.FreePort(t)
 	n := newNode(t)
 	n.opt.Metrics = fmt.Sprintf("127.0.0.1:%d", scrape)
 	n.write(shopFile(port, ""))

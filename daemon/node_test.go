@@ -274,31 +274,11 @@ func get(url string) (string, error) {
 	return string(text), err
 }
 
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 func must(tb testing.TB, err error) {
 	tb.Helper()
 	if err != nil {
 		tb.Fatal(err)
 	}
-}
-
-// needRoot skips without root, where that is not promised.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("BACKSTAY_NEED_ROOT") == "1" {
-		t.Fatal("needs root, and BACKSTAY_NEED_ROOT=1 says there is")
-	}
-	t.Skip("needs root")
 }
 
 func codeOf(err error) string {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/internal/hosttest"
 )
 
 const versionFile = `schema: 1
@@ -74,7 +75,7 @@ func TestVersionOverrideEnds(t *testing.T) {
 // undrain ends it.
 func TestDrainIsAcknowledgedAndShown(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := hosttest.FreePort(t)
 	n := start(t, shopFile(port, ""))
 	id := n.whole("shop", 2).Instances[0].ID
 	ref := backstay.NewRef("instance", id)
@@ -109,7 +110,7 @@ func TestDrainIsAcknowledgedAndShown(t *testing.T) {
 // known to the agent that comes next.
 func TestDownEndsWithTheNextFile(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := hosttest.FreePort(t)
 	n := start(t, shopFile(port, ""))
 	n.whole("shop", 2)
 	must(t, n.client.Down(t.Context(), func(api.Progress) error { return nil }))
@@ -117,7 +118,7 @@ func TestDownEndsWithTheNextFile(t *testing.T) {
 	if s := n.status(); s.Down == nil || !s.Down.Done {
 		t.Fatalf("down: %+v", s.Down)
 	}
-	taken := occupy(t, freePort(t))
+	taken := occupy(t, hosttest.FreePort(t))
 	more := fmt.Sprintf("  more: { bind: [%q], routes: [{ to: shop }] }\n", taken.Addr().String())
 	if err := n.apply(shopFile(port, more)); codeOf(err) != "bind_failed" {
 		t.Fatalf("apply: %v", err)

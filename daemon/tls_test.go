@@ -17,6 +17,7 @@ import (
 
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/internal/hosttest"
 	"github.com/backstay/backstay/l7"
 )
 
@@ -48,7 +49,7 @@ func (n *node) served(port int) int64 {
 // an agent that begins at that moment either, and status says so meanwhile.
 func TestCertificateIsTakenWhenItsKeyFits(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := hosttest.FreePort(t)
 	n := newNode(t)
 	chain, key := makeCert(t, 1)
 	must(t, os.WriteFile(n.dir+"/c.pem", chain, 0o600))

@@ -22,6 +22,7 @@ import (
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/internal/hosttest"
 )
 
 // How much of each sort of nonsense: 2 000 in all in the short form.
@@ -80,7 +81,7 @@ func TestNonsenseChangesNothing(t *testing.T) {
 	n := newNode(t)
 	n.installShop(map[string]string{"v1": ""})
 	h := &hostile{node: n, random: seed(t), codes: map[string]int{}}
-	h.good = strings.ReplaceAll(quietShop, "PORT", fmt.Sprint(freePort(t)))
+	h.good = strings.ReplaceAll(quietShop, "PORT", fmt.Sprint(hosttest.FreePort(t)))
 	n.write(h.good)
 	h.good = n.fill(h.good)
 	n.start()

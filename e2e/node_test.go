@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,18 +50,6 @@ func built(tb testing.TB, name string) string {
 		tb.Fatalf("%s is not there; run `make build`", path)
 	}
 	return path
-}
-
-// root skips without root, where that is not promised.
-func root(tb testing.TB) {
-	tb.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("BACKSTAY_NEED_ROOT") == "1" {
-		tb.Fatal("needs root, and BACKSTAY_NEED_ROOT=1 says there is")
-	}
-	tb.Skip("needs root")
 }
 
 // node is a Backstay of its own: directories, front, what it runs.
@@ -294,17 +281,6 @@ func (n *node) processes() (pids []int) {
 	}
 	slices.Sort(pids)
 	return pids
-}
-
-// freePort returns a port of the loopback that nobody listens at.
-func freePort(tb testing.TB) int {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // installShop copies the shop to DIR/shop/VERSION/shop for each version, with

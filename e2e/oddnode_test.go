@@ -18,6 +18,7 @@ import (
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/internal/hosttest"
 )
 
 // oddFile is three odd services that leave at once when told. DEPLOY, STOP,
@@ -62,7 +63,7 @@ const (
 func startOdd(t *testing.T) *oddNode {
 	t.Helper()
 	n := newNode(t)
-	o := &oddNode{node: n, port: freePort(t), replicas: 3, edit: "1", deploy: quickDeploy, stop: quickStop}
+	o := &oddNode{node: n, port: hosttest.FreePort(t), replicas: 3, edit: "1", deploy: quickDeploy, stop: quickStop}
 	o.address = fmt.Sprintf("127.0.0.1:%d", o.port)
 	if err := errors.Join(os.Mkdir(n.dir+"/odd", 0o777), os.Chmod(n.dir+"/odd", 0o777)); err != nil {
 		t.Fatal(err)

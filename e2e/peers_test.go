@@ -16,6 +16,7 @@ import (
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/internal/hosttest"
 )
 
 // threePeers are programs as the distribution has them, unmodified. They do not
@@ -54,9 +55,9 @@ type peers struct {
 
 func startPeers(t *testing.T) *peers {
 	t.Helper()
-	root(t)
+	hosttest.NeedRoot(t, "to start the packages of the system as their users")
 	n := newNode(t)
-	p := &peers{node: n, http: freePort(t), redis: freePort(t), pg: freePort(t)}
+	p := &peers{node: n, http: hosttest.FreePort(t), redis: hosttest.FreePort(t), pg: hosttest.FreePort(t)}
 	programs, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 	if len(programs) == 0 {
 		t.Fatal("no PostgreSQL; run .ci/peers")

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/internal/hosttest"
 )
 
 // rollingShop is three shops that leave at once when told, with a book of orders.
@@ -60,7 +61,7 @@ func rollNodeOf(t *testing.T, versions int, file string) (n *node, address strin
 	if err := os.Chmod(data, 0o777); err != nil { // nobody writes there
 		t.Fatal(err)
 	}
-	port := freePort(t)
+	port := hosttest.FreePort(t)
 	n.write(strings.ReplaceAll(file, "PORT", strconv.Itoa(port)))
 	n.start()
 	n.whole("shop", 3)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/internal/hosttest"
 )
 
 const stormShop = `schema: 1
@@ -55,7 +56,7 @@ func seed(t *testing.T) *rand.Rand {
 // afterwards the processes are the desired ones, each once, each answering; no
 // line of log is lost or doubled, and every exit is known.
 func TestStormOfKills(t *testing.T) {
-	root(t)
+	hosttest.NeedRoot(t, "to count by cgroups")
 	random := seed(t)
 	n := newNode(t)
 	n.installShop(map[string]string{"v1": ""})
@@ -65,7 +66,7 @@ func TestStormOfKills(t *testing.T) {
 	if err := os.Chmod(n.dir+"/data", 0o777); err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
+	port := hosttest.FreePort(t)
 	n.write(strings.ReplaceAll(stormShop, "PORT", strconv.Itoa(port)))
 	n.start()
 	ids := idsOf(n.whole("shop", 3))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/internal/hosttest"
 )
 
 // What may go wrong with services and their supervision, each case with a file
@@ -210,7 +211,7 @@ func (n *node) cannotStart() {
 }
 
 func (n *node) fullDisk() {
-	root(n.t)
+	hosttest.NeedRoot(n.t, "to mount a small disk")
 	logs := filepath.Join(n.dirs.Log, "noisy")
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		n.t.Fatal(err)
@@ -339,7 +340,7 @@ func (n *node) again(kind string) *exec.Cmd {
 // deletedUser removes the user that a service runs as: what runs goes on and
 // comes back, and what would start anew names the user.
 func (n *node) deletedUser() {
-	root(n.t)
+	hosttest.NeedRoot(n.t, "to delete a user")
 	name := fmt.Sprintf("bs%d", os.Getpid())
 	command(n.t, "useradd", "--no-create-home", "--system", name)
 	deleted := false

@@ -19,6 +19,7 @@ import (
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/internal/hosttest"
 )
 
 // runTree is a service whose main process ends at once when it is told to, and
@@ -88,7 +89,7 @@ type treeNode struct {
 
 func startTree(t *testing.T, mode string) *treeNode {
 	t.Helper()
-	n := &treeNode{node: newNode(t), mode: mode, port: freePort(t)}
+	n := &treeNode{node: newNode(t), mode: mode, port: hosttest.FreePort(t)}
 	program, err := os.ReadFile("/proc/self/exe")
 	if err == nil {
 		err = errors.Join(os.WriteFile(n.dir+"/app", program, 0o755), os.Mkdir(n.dir+"/x", 0o777), os.Chmod(n.dir+"/x", 0o777))

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/backstay/backstay/internal/hosttest"
 )
 
 func TestAddressesThatAreRefusedSayWhy(t *testing.T) {
@@ -191,7 +193,7 @@ func TestForeignFileIsNeverRemoved(t *testing.T) {
 }
 
 func TestStaleSocketOfAnotherUserIsLeft(t *testing.T) {
-	needRoot(t)
+	hosttest.NeedRoot(t, "to give a file to another user")
 	path := filepath.Join(t.TempDir(), "s")
 	f, err := Listen("unix:" + path)
 	must(t, err)
@@ -256,18 +258,6 @@ func portOf(t *testing.T, f *os.File) uint16 {
 	must(t, err)
 	defer func() { _ = l.Close() }()
 	return uint16(l.Addr().(*net.TCPAddr).Port)
-}
-
-// needRoot skips what only root can do, but never where it was promised.
-func needRoot(t *testing.T) {
-	t.Helper()
-	switch {
-	case os.Geteuid() == 0:
-	case os.Getenv("BACKSTAY_NEED_ROOT") == "1":
-		t.Fatal("BACKSTAY_NEED_ROOT=1, but this is not root")
-	default:
-		t.Skip("needs root to give a file to another user")
-	}
 }
 
 func must(t *testing.T, err error) {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/backstay/backstay/internal/hosttest"
 )
 
 // gives is what every taker gives to who collects.
@@ -145,7 +147,7 @@ func TestPassedListenerServes(t *testing.T) {
 }
 
 func TestStrangersMayNotPass(t *testing.T) {
-	needRoot(t)
+	hosttest.NeedRoot(t, "to be another user")
 	path := taker(t, func(string, *os.File) error { return nil })
 	must(t, os.Chmod(path, 0o666))
 	for dir := filepath.Dir(path); strings.HasPrefix(dir, os.TempDir()) && dir != os.TempDir(); dir = filepath.Dir(dir) {

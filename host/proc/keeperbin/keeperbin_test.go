@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/internal/hosttest"
 )
 
 // program is an executable that is no script: a memfd that is closed on exec
@@ -126,7 +127,7 @@ func TestSealedProgramRunsAndCannotBeChanged(t *testing.T) {
 }
 
 func TestNoexecMountMeansMemory(t *testing.T) {
-	needRoot(t)
+	hosttest.NeedRoot(t, "to mount a file system")
 	dir := t.TempDir()
 	must(t, unix.Mount("backstay-test", dir, "tmpfs", unix.MS_NOEXEC, "size=16m"))
 	t.Cleanup(func() { must(t, unix.Unmount(dir, 0)) })
@@ -157,17 +158,6 @@ func run(t *testing.T, path string) {
 	out, err := exec.Command(path, "it", "runs").Output()
 	if err != nil || string(out) != "it runs\n" {
 		t.Errorf("%s: %q, %v", path, out, err)
-	}
-}
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	switch {
-	case os.Geteuid() == 0:
-	case os.Getenv("BACKSTAY_NEED_ROOT") == "1":
-		t.Fatal("BACKSTAY_NEED_ROOT=1, but this is not root")
-	default:
-		t.Skip("needs root to mount a file system")
 	}
 }
 

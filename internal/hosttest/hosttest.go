@@ -1,0 +1,62 @@
+// Package hosttest is what tests ask of the host that they run on.
+package hosttest
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+	"testing"
+)
+
+// NeedRoot skips tb without root; why says what for. Where BACKSTAY_NEED_ROOT=1,
+// as in CI, a missing root fails it: a skip is a promise kept elsewhere.
+func NeedRoot(tb testing.TB, why string) {
+	tb.Helper()
+	skip, fail := decide(os.Geteuid(), os.Getenv("BACKSTAY_NEED_ROOT") == "1")
+	switch {
+	case fail:
+		tb.Fatal("BACKSTAY_NEED_ROOT=1, but this is not root, which it needs " + why)
+	case skip:
+		tb.Skip("needs root " + why)
+	}
+}
+
+func decide(uid int, promised bool) (skip, fail bool) {
+	return uid != 0 && !promised, uid != 0 && promised
+}
+
+// Ports for tests lie below those that the kernel gives to connections and to
+// listeners that do not care, so that between FreePort and its use none of them
+// takes one; and below those that Backstay gives to instances, 20000 to 29999.
+const (
+	firstPort = 10000
+	manyPorts = 10000
+)
+
+// given counts the ports of this process. Processes that run at the same time
+// have ids close to each other: each begins somewhere else.
+var given atomic.Uint32
+
+// FreePort returns a TCP port of the loopback that nobody listens at and that
+// this process has not returned before.
+func FreePort(tb testing.TB) int {
+	tb.Helper()
+	for range manyPorts {
+		port := portOf(os.Getpid(), given.Add(1))
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		return port
+	}
+	tb.Fatalf("no port from %d to %d is free", firstPort, firstPort+manyPorts-1)
+	return 0
+}
+
+// portOf returns the nth port of process pid.
+func portOf(pid int, n uint32) int {
+	const apart = 97 // more than a package's tests take
+	return firstPort + (pid*apart+int(n))%manyPorts
+}
