@@ -20,6 +20,7 @@ const (
 	probeMax     = time.Minute
 	probeDefault = time.Second
 	probePlace   = "/probe" // below the instance's cgroup
+	probeFiles   = 1024     // what programs with select(2) can use
 )
 
 // probe is a one-shot child in a cgroup of its own below its instance's. When it
@@ -85,7 +86,7 @@ func (k *keeper) beginProbe(s *slot, p *probe) error {
 	_ = syscall.SetNonblock(pipe[0], true)
 	spec := keeperwire.Spec{
 		Argv: ask.Argv, Env: ask.Env, Dir: ask.Dir, SetIDs: ask.SetIDs, UID: ask.UID, GID: ask.GID, Groups: ask.Groups,
-		Umask: 0o022, Nice: s.spec.Nice, OOMScoreAdj: s.spec.OOMScoreAdj, Rlimits: s.spec.Rlimits, Cgroup: p.tree.Cgroup,
+		Umask: 0o022, Nice: s.spec.Nice, OOMScoreAdj: s.spec.OOMScoreAdj, Rlimits: probeLimits(s.spec.Rlimits), Cgroup: p.tree.Cgroup,
 	}
 	started, err := k.spawn(&spec, p.tree.Mark, [3]int{k.null, pipe[1], pipe[1]})
 	if err != nil {
@@ -97,6 +98,23 @@ func (k *keeper) beginProbe(s *slot, p *probe) error {
 	k.follow(p.proc, k.reap, func() { k.hearStage(&p.proc) })
 	k.Watch(p.out, func(uint32) { k.hearProbe(p) })
 	return nil
+}
+
+// probeLimits are an instance's limits, but for the files that may be open: a
+// question needs few, and programs that close all they might have inherited take
+// long over a million.
+func probeLimits(of []keeperwire.Rlimit) []keeperwire.Rlimit {
+	files := keeperwire.Rlimit{Resource: syscall.RLIMIT_NOFILE, Soft: probeFiles, Hard: probeFiles}
+	var own syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &own) == nil { // who is not root cannot have more
+		files.Soft, files.Hard = min(files.Soft, own.Max), min(files.Hard, own.Max)
+	}
+	for _, r := range of {
+		if r.Resource == files.Resource {
+			files.Soft, files.Hard = min(files.Soft, r.Soft), min(files.Hard, r.Hard)
+		}
+	}
+	return append(slices.Clone(of), files) // the last of a kind counts
 }
 
 // hearProbe keeps the first of what a probe prints, and reads the rest: one that

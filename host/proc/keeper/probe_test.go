@@ -3,6 +3,7 @@ package keeper_test
 import (
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/backstay/backstay/internal/keeperwire"
@@ -26,7 +27,11 @@ func probes(t *testing.T, n *node) {
 	t.Helper()
 	c := n.start()
 	c.subscribe(0)
-	before := c.up(n.spec("p", "exec sleep 1000"))
+	spec := n.spec("p", "exec sleep 1000")
+	spec.Rlimits = []keeperwire.Rlimit{
+		{Resource: syscall.RLIMIT_CORE, Soft: 7 << 10, Hard: 7 << 10}, {Resource: syscall.RLIMIT_NOFILE, Soft: 333, Hard: 3333},
+	}
+	before := c.up(spec)
 	ask := func(name, script string, ms int64) {
 		t.Helper()
 		c.do(keeperwire.Msg{Kind: keeperwire.ProbeMsg, Probe: &keeperwire.Probe{
@@ -45,6 +50,10 @@ func probes(t *testing.T, n *node) {
 	ask("flood", "head -c 300000 /dev/zero; echo", 9997)
 	if e := answer(); !well(e.Exit) || len(e.Text) != 4<<10 {
 		t.Errorf("%d bytes %+v", len(e.Text), e.Exit)
+	}
+	ask("limits", "ulimit -n; ulimit -Hn; ulimit -c", 9994)
+	if e := answer(); string(e.Text) != "333\n1024\n14\n" {
+		t.Errorf("limits of a probe: %q", e.Text)
 	}
 	ask("hang", `echo begun; trap "" TERM; setsid sleep 1000 & sleep 1000`, 150)
 	c.refused("busy", keeperwire.Msg{Kind: keeperwire.ProbeMsg, Probe: &keeperwire.Probe{ID: "p", Name: "hang", Argv: []string{"/bin/true"}}})
