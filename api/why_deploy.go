@@ -6,12 +6,11 @@ import (
 )
 
 func (f Facts) deploy(service string) (Proof, bool) {
-	for _, s := range f.Status.Services {
-		if s.Name == service && s.Deploy != nil {
-			return f.proveDeploy(s, *s.Deploy), true
-		}
+	s := f.Status.Service(service)
+	if s.Deploy == nil {
+		return Proof{}, false
 	}
-	return Proof{}, false
+	return f.proveDeploy(s, *s.Deploy), true
 }
 
 func (f Facts) proveDeploy(s Service, d Deploy) Proof {

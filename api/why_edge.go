@@ -92,30 +92,20 @@ func (f Facts) routesOf(p *Proof, fe Frontend) {
 
 // noneOf says why no instance of a service gets requests, in a few words.
 func (f Facts) noneOf(service string) string {
-	for _, s := range f.Status.Services {
-		if s.Name == service && s.HandDrained() > 0 {
-			return "what is ready of " + service + " is drained by hand"
-		}
+	if f.Status.Service(service).HandDrained() > 0 {
+		return "what is ready of " + service + " is drained by hand"
 	}
 	return "no instance of " + service + " is ready"
 }
 
-func (f Facts) ready(service string) int {
-	for _, s := range f.Status.Services {
-		if s.Name == service {
-			return s.Ready()
-		}
-	}
-	return 0
-}
+func (f Facts) ready(service string) int { return f.Status.Service(service).Ready() }
 
 func (f Facts) role(name string) (Proof, bool) {
-	for _, r := range f.Status.Roles {
-		if r.Name == name {
-			return f.proveRole(r), true
-		}
+	r := f.Status.Role(name)
+	if r.Name == "" {
+		return Proof{}, false
 	}
-	return Proof{}, false
+	return f.proveRole(r), true
 }
 
 func (f Facts) proveRole(r Role) Proof {

@@ -38,12 +38,11 @@ func (s Service) Well() bool {
 }
 
 func (f Facts) service(name string) (Proof, bool) {
-	for _, s := range f.Status.Services {
-		if s.Name == name {
-			return f.proveService(s), true
-		}
+	s := f.Status.Service(name)
+	if s.Name == "" {
+		return Proof{}, false
 	}
-	return Proof{}, false
+	return f.proveService(s), true
 }
 
 func (f Facts) proveService(s Service) Proof {

@@ -68,12 +68,11 @@ func (f Facts) holds(i Instance) []Fact {
 
 // bringing returns the deploy that is bringing r in now, and its service.
 func (f Facts) bringing(r Release) (d Deploy, s Service, ok bool) {
-	for _, s := range f.Status.Services {
-		if d := s.Deploy; s.Name == r.Service && d != nil && d.To == r.ID && !d.State.Ended() {
-			return *d, s, true
-		}
+	s = f.Status.Service(r.Service)
+	if s.Deploy == nil || s.Deploy.To != r.ID || s.Deploy.State.Ended() {
+		return Deploy{}, Service{}, false
 	}
-	return d, s, false
+	return *s.Deploy, s, true
 }
 
 // abort is the command that undoes the deploy of s, if there is a release to go
@@ -93,10 +92,8 @@ func (f Facts) rollback(service string) []string {
 	if slices.ContainsFunc(mine, func(r Release) bool { return r.Good && !r.Current && r.NotRestorable == "" }) {
 		return do
 	}
-	for _, s := range f.Status.Services {
-		if len(mine) == 0 && s.Name == service && s.Deploy != nil && s.Deploy.From != "" {
-			return do
-		}
+	if d := f.Status.Service(service).Deploy; len(mine) == 0 && d != nil && d.From != "" {
+		return do
 	}
 	return nil
 }

@@ -276,7 +276,7 @@ frontends:
 		n.stop()
 		return nil, nil, err
 	}
-	pid := role(st, "proxy").PID
+	pid := st.Role("proxy").PID
 	p.pids = func() []int { return []int{pid} }
 	return p, n.stop, nil
 }

@@ -93,7 +93,7 @@ func withChildrenUp(ctx context.Context, r *report, n int) (row []string, keeper
 	if err := pause(ctx, settle); err != nil {
 		return nil, cost{}, err
 	}
-	pids := []int{role(s, "keeper").PID, role(s, "agent").PID}
+	pids := []int{s.Role("keeper").PID, s.Role("agent").PID}
 	costs, err := idle(ctx, pids, r.pick(10*time.Second, 2*time.Second))
 	if err != nil {
 		return nil, cost{}, err
@@ -174,7 +174,7 @@ func adopt(ctx context.Context, nd *node, name string) (time.Duration, error) {
 		return 0, err
 	}
 	pids := pidsOf(before)
-	victim := role(before, name).PID
+	victim := before.Role(name).PID
 	if len(pids) != adopted || victim == 0 {
 		return 0, fmt.Errorf("%d instances and %s %d before the kill", len(pids), name, victim)
 	}
@@ -189,7 +189,7 @@ func adopt(ctx context.Context, nd *node, name string) (time.Duration, error) {
 	}
 	// Whoever was killed, in the end the status has to say so too.
 	err = nd.until(ctx, appears, func(s api.Status) string {
-		if role(s, name).PID == victim || !slices.Equal(pidsOf(s), pids) {
+		if s.Role(name).PID == victim || !slices.Equal(pidsOf(s), pids) {
 			return "status does not show the same instances"
 		}
 		return unlessWhole(s, "c", adopted)
@@ -212,14 +212,14 @@ func unlessAdopted(ctx context.Context, nd *node, name string, victim int, pids 
 	switch {
 	case err != nil:
 		return err.Error()
-	case role(s, name).PID == victim || !slices.Equal(pidsOf(s), pids):
+	case s.Role(name).PID == victim || !slices.Equal(pidsOf(s), pids):
 		return "status does not show the same instances"
 	}
 	return unlessWhole(s, "c", adopted)
 }
 
 func pidsOf(s api.Status) (pids []int) {
-	for _, i := range find(s, "c").Instances {
+	for _, i := range s.Service("c").Instances {
 		pids = append(pids, i.PID)
 	}
 	slices.Sort(pids)

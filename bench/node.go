@@ -73,7 +73,7 @@ func (n *node) whole(ctx context.Context, service string, replicas int, most tim
 }
 
 func unlessWhole(s api.Status, service string, replicas int) string {
-	v := find(s, service)
+	v := s.Service(service)
 	for _, i := range v.Instances {
 		if i.State != backstay.Running || !i.Ready || i.PID == 0 {
 			return fmt.Sprintf("%s is %s: %s", i.ID, i.State, i.Because)
@@ -86,24 +86,6 @@ func unlessWhole(s api.Status, service string, replicas int) string {
 		return "a deploy is under way"
 	}
 	return ""
-}
-
-func find(s api.Status, service string) api.Service {
-	for _, v := range s.Services {
-		if v.Name == service {
-			return v
-		}
-	}
-	return api.Service{}
-}
-
-func role(s api.Status, name string) api.Role {
-	for _, r := range s.Roles {
-		if r.Name == name {
-			return r
-		}
-	}
-	return api.Role{}
 }
 
 // owner is the user that instances run as: who runs bench.

@@ -208,7 +208,7 @@ func (l *load) pidsOf(who string) (pids []int) {
 // finish waits until the deploy is undone, and says what the load has seen.
 func (s spans) finish(ctx context.Context, sc *scene, l *load, leaves, comes string) (spans, error) {
 	err := sc.node.until(ctx, 2*appears, func(st api.Status) string {
-		if d := find(st, serviceRun).Deploy; d == nil || d.State != api.DeployRolledBack {
+		if d := st.Service(serviceRun).Deploy; d == nil || d.State != api.DeployRolledBack {
 			return "the deploy is not rolled back"
 		}
 		return unlessWhole(st, serviceRun, restarted)

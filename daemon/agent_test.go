@@ -36,7 +36,7 @@ func TestNewAgentTellsTheProxyTheSame(t *testing.T) {
 	n := start(t, shopFile(hosttest.FreePort(t), ""))
 	n.whole("shop", 2)
 	n.until("everybody told", func(s api.Status) bool { return told(s) == 2 })
-	before, gen := n.snapshot(), roleOf(n.status(), "proxy").Newest
+	before, gen := n.snapshot(), n.status().Role("proxy").Newest
 	var seen sync.Map
 	done, watched := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -53,7 +53,7 @@ func TestNewAgentTellsTheProxyTheSame(t *testing.T) {
 	for range 3 {
 		n.kill("agent")
 		s := n.until("everybody told", func(s api.Status) bool { return told(s) == 2 })
-		if now := roleOf(s, "proxy").Newest; now <= gen {
+		if now := s.Role("proxy").Newest; now <= gen {
 			t.Errorf("snapshot %d after %d: it must grow", now, gen)
 		}
 	}

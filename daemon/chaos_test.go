@@ -29,7 +29,7 @@ func TestAgentKilledInTheMiddleOfAChange(t *testing.T) {
 	n.whole("shop", 1)
 	for i := 1; i <= 5; i++ {
 		var killing sync.WaitGroup
-		pid := roleOf(n.status(), "agent").PID
+		pid := n.status().Role("agent").PID
 		pause := time.Duration(dice.IntN(60)) * time.Millisecond
 		killing.Go(func() {
 			time.Sleep(pause)
@@ -39,7 +39,7 @@ func TestAgentKilledInTheMiddleOfAChange(t *testing.T) {
 		})
 		answer := n.apply(text(i))
 		killing.Wait()
-		n.until("a file in force", func(s api.Status) bool { return s.Config.Digest != "" && roleOf(s, "agent").PID != pid })
+		n.until("a file in force", func(s api.Status) bool { return s.Config.Digest != "" && s.Role("agent").PID != pid })
 		must(t, n.apply(text(i)))
 		n.whole("shop", 1+i%2)
 		gone, here := ports[1+(i+1)%2], ports[1+i%2]
@@ -115,7 +115,7 @@ func TestUnitsKeeperLeavesAndAdopts(t *testing.T) {
 	unit := n.agent()
 	n.whole("shop", 2)
 	ids := pidsOf(n.whole("shop", 2))
-	if got := roleOf(n.status(), "keeper").PID; got != unit.Pid {
+	if got := n.status().Role("keeper").PID; got != unit.Pid {
 		t.Errorf("the keeper is pid %d, and the unit started %d", got, unit.Pid)
 	}
 	k := runningKeeper(t.Context(), n.opt.Dirs)
@@ -123,7 +123,7 @@ func TestUnitsKeeperLeavesAndAdopts(t *testing.T) {
 	must(t, k.Close())
 	n.ends(unit)
 	next := n.agent()
-	n.until("the next keeper", func(s api.Status) bool { return roleOf(s, "keeper").PID == next.Pid })
+	n.until("the next keeper", func(s api.Status) bool { return s.Role("keeper").PID == next.Pid })
 	if now := pidsOf(n.whole("shop", 2)); now != ids {
 		t.Errorf("after another keeper: %s, had %s", now, ids)
 	}

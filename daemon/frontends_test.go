@@ -58,10 +58,10 @@ func TestProxyStaysWithoutAFrontend(t *testing.T) {
 	n.whole("shop", 2)
 	with := shopFile(port, "")
 	without, _, _ := strings.Cut(with, "frontends:")
-	pid := roleOf(n.status(), "proxy").PID
+	pid := n.status().Role("proxy").PID
 	for range 2 {
 		must(t, n.apply(without))
-		if now := roleOf(n.status(), "proxy"); !now.Running || now.PID != pid {
+		if now := n.status().Role("proxy"); !now.Running || now.PID != pid {
 			t.Fatalf("the proxy was pid %d and is %+v", pid, now)
 		}
 		if _, err := get(fmt.Sprintf("http://127.0.0.1:%d/", port)); err == nil || !strings.Contains(err.Error(), "refused") {

@@ -193,11 +193,7 @@ func (n *node) whole(service string, replicas int) api.Service {
 	n.Helper()
 	var found api.Service
 	n.until(fmt.Sprintf("%d of %s", replicas, service), func(s api.Status) bool {
-		for _, v := range s.Services {
-			if v.Name == service {
-				found = v
-			}
-		}
+		found = s.Service(service)
 		for _, i := range found.Instances {
 			if !i.Ready {
 				return false
@@ -208,24 +204,15 @@ func (n *node) whole(service string, replicas int) api.Service {
 	return found
 }
 
-func roleOf(s api.Status, name string) api.Role {
-	for _, r := range s.Roles {
-		if r.Name == name {
-			return r
-		}
-	}
-	return api.Role{}
-}
-
 // kill kills a role and waits until the next one is there.
 func (n *node) kill(name string) {
 	n.Helper()
-	pid := roleOf(n.status(), name).PID
+	pid := n.status().Role(name).PID
 	p, err := os.FindProcess(pid)
 	must(n, err)
 	must(n, p.Kill())
 	n.until("another "+name, func(s api.Status) bool {
-		r := roleOf(s, name)
+		r := s.Role(name)
 		return r.Running && r.PID != pid && s.Config.Digest != ""
 	})
 }

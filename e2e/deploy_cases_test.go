@@ -131,7 +131,7 @@ func (o *oddNode) oldDies() {
 	o.underGets(func() {
 		d := o.begin(version)
 		o.until("the new one has started", func(s api.Status) string {
-			for _, i := range find(s, "odd").Instances {
+			for _, i := range s.Service("odd").Instances {
 				if i.Release == d.To && i.PID > 0 {
 					return ""
 				}
@@ -183,7 +183,7 @@ func (o *oddNode) supersededInDrain() {
 		time.Sleep(200 * time.Millisecond) // they are with their instances
 		o.begin(a)
 		o.until("two old ones drain", func(s api.Status) string {
-			if d := find(s, "odd").Deploy; d.Leaving < 2 || d.State.Ended() {
+			if d := s.Service("odd").Deploy; d.Leaving < 2 || d.State.Ended() {
 				return fmt.Sprintf("%s, %d leave", d.State, d.Leaving)
 			}
 			return ""
@@ -228,7 +228,7 @@ func (o *oddNode) aborted() {
 	o.underLoad(func() {
 		d := o.begin(o.install(""))
 		o.until("a new one serves", func(s api.Status) string {
-			for _, i := range find(s, "odd").Instances {
+			for _, i := range s.Service("odd").Instances {
 				if i.Release == d.To && i.Ready {
 					return ""
 				}
@@ -236,7 +236,7 @@ func (o *oddNode) aborted() {
 			return "none"
 		})
 		o.must("abort", "odd")
-		if got := find(o.status(), "odd").Deploy; got.ID != d.ID || got.State != api.DeployRolledBack {
+		if got := o.status().Service("odd").Deploy; got.ID != d.ID || got.State != api.DeployRolledBack {
 			o.t.Errorf("%s is %s", got.ID, got.State)
 		}
 		o.at(now)
@@ -270,7 +270,7 @@ func (o *oddNode) scaledAndEdited() {
 		o.edit, o.replicas = "2", 4
 		o.apply()
 		o.until("the edited release serves", func(s api.Status) string {
-			if now := find(s, "odd"); now.Deploy.ID == d.ID || now.Release == d.To {
+			if now := s.Service("odd"); now.Deploy.ID == d.ID || now.Release == d.To {
 				return now.Release + " serves"
 			}
 			return ""

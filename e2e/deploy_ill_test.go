@@ -97,7 +97,7 @@ func (o *oddNode) hungProxy() {
 	const conns = 8
 	version := o.install("")
 	old := o.whole("odd", 3)
-	proxy := role(o.status(), "proxy").PID
+	proxy := o.status().Role("proxy").PID
 	l := startLoad(o.t, o.address, conns, 2*time.Millisecond)
 	d := o.begin(version)
 	if err := syscall.Kill(proxy, syscall.SIGSTOP); err != nil {
@@ -152,7 +152,7 @@ func (o *oddNode) bothIll() {
 	}
 	o.untell(old, "ill")
 	o.until("what got well serves", func(s api.Status) string {
-		for _, i := range find(s, "odd").Instances {
+		for _, i := range s.Service("odd").Instances {
 			if i.Ready {
 				return ""
 			}

@@ -123,7 +123,7 @@ func (h *hostile) picture() string {
 	}
 	s := h.status()
 	fmt.Fprintf(&b, "config %s, generation %d\n", s.Config.Digest, s.Generation)
-	for _, i := range find(s, "shop").Instances {
+	for _, i := range s.Service("shop").Instances {
 		fmt.Fprintf(&b, "%s %s pid %d, %d starts, ready %v, drained %v\n", i.ID, i.State, i.PID, i.Starts, i.Ready, i.Drained)
 	}
 	for _, r := range s.Roles {

@@ -196,11 +196,11 @@ func (n *node) until(what string, f func(api.Status) (missing string)) api.Statu
 func (n *node) whole(service string, replicas int) []api.Instance {
 	n.t.Helper()
 	s := n.until(service+" is whole", func(s api.Status) string { return unlessWhole(s, service, replicas) })
-	return find(s, service).Instances
+	return s.Service(service).Instances
 }
 
 func unlessWhole(s api.Status, service string, replicas int) string {
-	all := find(s, service).Instances
+	all := s.Service(service).Instances
 	for _, i := range all {
 		if i.State != backstay.Running || !i.Ready || i.PID == 0 {
 			return fmt.Sprintf("%s is %s, ready %v: %s", i.ID, i.State, i.Ready, i.Because)
@@ -210,24 +210,6 @@ func unlessWhole(s api.Status, service string, replicas int) string {
 		return fmt.Sprintf("%d instances, want %d", len(all), replicas)
 	}
 	return ""
-}
-
-func find(s api.Status, service string) api.Service {
-	for _, v := range s.Services {
-		if v.Name == service {
-			return v
-		}
-	}
-	return api.Service{}
-}
-
-func role(s api.Status, name string) api.Role {
-	for _, r := range s.Roles {
-		if r.Name == name {
-			return r
-		}
-	}
-	return api.Role{}
 }
 
 // story is what a failed test shows: status, and the logs of the roles.

@@ -172,20 +172,20 @@ func (o *oddNode) begin(version string) api.Deploy {
 func (o *oddNode) reaches(states ...api.DeployState) api.Deploy {
 	o.t.Helper()
 	s := o.until(fmt.Sprintf("the deploy is %v", states), func(s api.Status) string {
-		d := find(s, "odd").Deploy
+		d := s.Service("odd").Deploy
 		if slices.Contains(states, d.State) {
 			return ""
 		}
 		return string(d.State) + ": " + d.Step + d.Reason
 	})
-	return *find(s, "odd").Deploy
+	return *s.Service("odd").Deploy
 }
 
 // at waits until the version serves, alone and whole, and counts the processes.
 func (o *oddNode) at(version string) []api.Instance {
 	o.t.Helper()
 	s := o.until(version+" serves alone", func(s api.Status) string {
-		v := find(s, "odd")
+		v := s.Service("odd")
 		if v.Deploy != nil && !v.Deploy.State.Ended() {
 			return "a deploy is " + string(v.Deploy.State) + ": " + v.Deploy.Step
 		}
@@ -202,7 +202,7 @@ func (o *oddNode) at(version string) []api.Instance {
 	if got := len(o.odds()); got != o.replicas {
 		o.t.Errorf("%d processes of odd, want %d", got, o.replicas)
 	}
-	return find(s, "odd").Instances
+	return s.Service("odd").Instances
 }
 
 // odds returns the processes of odd, whatever status says.
@@ -215,7 +215,7 @@ func (o *oddNode) odds() (pids []int) {
 	return pids
 }
 
-func (o *oddNode) now() string { return find(o.status(), "odd").Version }
+func (o *oddNode) now() string { return o.status().Service("odd").Version }
 
 // underLoad runs f while requests go through and fails if one fails.
 func (o *oddNode) underLoad(f func()) {

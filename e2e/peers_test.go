@@ -183,7 +183,7 @@ func TestPeersSurviveKillsAndStopClean(t *testing.T) {
 func rolesOf(names ...string) func(api.Status) string {
 	return func(s api.Status) string {
 		for _, name := range names {
-			if !role(s, name).Running {
+			if !s.Role(name).Running {
 				return name + " does not run"
 			}
 		}
@@ -213,7 +213,7 @@ func (p *peers) killMain(all map[string]api.Instance) {
 	}
 	p.until("each is another process", func(s api.Status) string {
 		for name, was := range all {
-			for _, i := range find(s, name).Instances {
+			for _, i := range s.Service(name).Instances {
 				if i.PID == was.PID || i.PID == 0 || !i.Ready {
 					return fmt.Sprintf("%s: pid %d, %s: %s", name, i.PID, i.State, i.Because)
 				}

@@ -73,7 +73,7 @@ func rollNodeOf(t *testing.T, versions int, file string) (n *node, address strin
 func (n *node) settled(service string) api.Deploy {
 	n.t.Helper()
 	s := n.until("the deploy of "+service+" has ended", func(s api.Status) string {
-		d := find(s, service).Deploy
+		d := s.Service(service).Deploy
 		switch {
 		case d == nil:
 			return "there is none"
@@ -82,7 +82,7 @@ func (n *node) settled(service string) api.Deploy {
 		}
 		return ""
 	})
-	return *find(s, service).Deploy
+	return *s.Service(service).Deploy
 }
 
 // Deploys in a row under load lose nothing, and every order is in the book once.
@@ -94,7 +94,7 @@ func TestRollsLoseNothing(t *testing.T) {
 	for i := range rolls {
 		version := fmt.Sprintf("v%d", i+2)
 		n.must("deploy", "shop", "--version", version)
-		if s := find(n.status(), "shop"); s.Version != version || len(s.Instances) != 3 {
+		if s := n.status().Service("shop"); s.Version != version || len(s.Instances) != 3 {
 			t.Fatalf("after the deploy of %s: version %s, %d instances", version, s.Version, len(s.Instances))
 		}
 	}
@@ -157,7 +157,7 @@ func TestWebSocketsLiveOutTheirDrain(t *testing.T) {
 		done <- status
 	}()
 	n.until("all traffic is on v2", func(s api.Status) string {
-		d := find(s, "shop").Deploy
+		d := s.Service("shop").Deploy
 		if d.To != "shop@2" || d.State == api.DeployRolling {
 			return string(d.State)
 		}

@@ -132,7 +132,7 @@ func idsOf(all []api.Instance) (ids []string) {
 
 func rolesMissing(s api.Status) string {
 	for _, name := range []string{"keeper", "agent", "proxy"} {
-		if r := role(s, name); !r.Running {
+		if r := s.Role(name); !r.Running {
 			return name + " does not run"
 		}
 	}
@@ -224,7 +224,7 @@ func (n *node) onlyDesired(s api.Status) {
 		}
 	}
 	var pids []int
-	for _, i := range find(s, "shop").Instances {
+	for _, i := range s.Service("shop").Instances {
 		pids = append(pids, i.PID)
 	}
 	slices.Sort(pids)

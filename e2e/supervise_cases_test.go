@@ -79,7 +79,7 @@ func (n *node) serve(services string) {
 func (n *node) one(service, what string, f func(api.Instance) bool) api.Instance {
 	n.t.Helper()
 	s := n.until(service+" "+what, func(s api.Status) string {
-		all := find(s, service).Instances
+		all := s.Service(service).Instances
 		if len(all) != 1 {
 			return fmt.Sprintf("%d instances", len(all))
 		}
@@ -88,7 +88,7 @@ func (n *node) one(service, what string, f func(api.Instance) bool) api.Instance
 		}
 		return ""
 	})
-	return find(s, service).Instances[0]
+	return s.Service(service).Instances[0]
 }
 
 func is(state backstay.InstanceState) func(api.Instance) bool {
@@ -168,7 +168,7 @@ func (n *node) failedDependency() {
 	if again := n.one("above", "still waits", is(backstay.Waiting)); again.PID != 0 || again.ID != above.ID {
 		n.t.Errorf("a restart while waiting has led to %+v", again.Instance)
 	}
-	if err := syscall.Kill(role(n.status(), "agent").PID, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(n.status().Role("agent").PID, syscall.SIGKILL); err != nil {
 		n.t.Fatal(err)
 	}
 	n.until("the agent is back", rolesOf("agent"))
@@ -309,7 +309,7 @@ func (n *node) secondOfEach() (alone func()) {
 		}
 		after := n.status()
 		for _, kind := range []string{"agent", "keeper"} {
-			a, b := role(before, kind), role(after, kind)
+			a, b := before.Role(kind), after.Role(kind)
 			if got := n.pidsOf(kind); a.PID != b.PID || !b.Running || len(got) != 1 {
 				n.t.Errorf("%s was pid %d, is pid %d of %v", kind, a.PID, b.PID, got)
 			}

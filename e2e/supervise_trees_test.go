@@ -25,7 +25,7 @@ func (n *node) crashLoops() {
 `)
 	n.until("fifty crash", func(s api.Status) string {
 		crashed := 0
-		for _, i := range find(s, "loop").Instances {
+		for _, i := range s.Service("loop").Instances {
 			if i.Starts > 1 {
 				crashed++
 			}
@@ -37,7 +37,7 @@ func (n *node) crashLoops() {
 	})
 	time.Sleep(time.Duration(pick(0, 60)) * time.Second) // the long form looks at loops that have backed off
 	s := n.status()
-	pids := []int{role(s, "keeper").PID, role(s, "agent").PID}
+	pids := []int{s.Role("keeper").PID, s.Role("agent").PID}
 	before := cpuOf(n.t, pids)
 	time.Sleep(window)
 	share := float64(cpuOf(n.t, pids)-before) / float64(window)
@@ -47,7 +47,7 @@ func (n *node) crashLoops() {
 	}
 	n.must("stop", "loop")
 	n.until("they are gone", func(s api.Status) string {
-		if left := len(find(s, "loop").Instances); left > 0 {
+		if left := len(s.Service("loop").Instances); left > 0 {
 			return fmt.Sprintf("%d are left", left)
 		}
 		return ""
@@ -111,7 +111,7 @@ func (n *node) treesStop() {
 func (n *node) vanished(service string) {
 	n.t.Helper()
 	n.until(service+" is gone", func(s api.Status) string {
-		if left := len(find(s, service).Instances); left > 0 {
+		if left := len(s.Service(service).Instances); left > 0 {
 			return fmt.Sprintf("%d instances are left", left)
 		}
 		return ""

@@ -183,7 +183,7 @@ func (n *treeNode) noneForgotten(known map[string]bool) {
 		return // the agent is just being killed
 	}
 	shown := map[string]backstay.InstanceState{}
-	for _, i := range find(s, "tree").Instances {
+	for _, i := range s.Service("tree").Instances {
 		known[i.ID], shown[i.ID] = true, i.State
 	}
 	alive := n.ids()
@@ -245,7 +245,7 @@ func (n *treeNode) recreate(kind string) {
 	n.headless(was)
 	n.strike(kind)
 	n.until("it is replaced, and "+kind+" died", func(s api.Status) string {
-		all := find(s, "tree").Instances
+		all := s.Service("tree").Instances
 		if len(all) != 1 || all[0].ID == was.ID || all[0].State != backstay.Running {
 			return fmt.Sprintf("%+v", all)
 		}
