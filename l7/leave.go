@@ -30,17 +30,22 @@ type watch struct {
 // it is silent for longer, its client is watched.
 func (ex *exchange) readAnswer(from *timed, b []byte, within time.Duration) (int, error) {
 	if ex.watch.done != nil || within <= WatchAfter {
-		from.readWithin(from.now(), within)
-		return from.Read(b)
+		return ex.readOnce(from, b, within)
 	}
-	from.readWithin(from.now(), WatchAfter)
-	n, err := from.Read(b)
+	n, err := ex.readOnce(from, b, WatchAfter)
 	if n > 0 || !isTimeout(err) {
 		return n, err
 	}
 	ex.c.watchClient()
 	from.rd = 0
-	from.readWithin(from.now(), within-WatchAfter)
+	return ex.readOnce(from, b, within-WatchAfter)
+}
+
+func (ex *exchange) readOnce(from *timed, b []byte, within time.Duration) (int, error) {
+	from.readWithin(from.now(), within)
+	if ex.c.fault() != nil { // looked at after the deadline was set, see runStream
+		return 0, errStopped
+	}
 	return from.Read(b)
 }
 

@@ -3,10 +3,12 @@ package l7_test
 import (
 	"bufio"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -261,6 +263,39 @@ func TestBodyAndAnswerFlowAtTheSameTime(t *testing.T) {
 	}
 	if rest, err := io.ReadAll(in); len(rest) > 0 || err != nil {
 		t.Errorf("rest %q %v", rest, err)
+	}
+}
+
+func TestABodyThatBreaksWhileItIsAnsweredEndsBoth(t *testing.T) {
+	ended := make(chan error, 1)
+	u := listenRaw(t, func(_ int, c net.Conn, in *bufio.Reader) {
+		for line := ""; line != "\r\n"; {
+			line, _ = in.ReadString('\n')
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+		_, err := io.Copy(io.Discard, in)
+		ended <- err
+	})
+	r := newRig(t, nil, u.addr)
+	w := r.raw()
+	w.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+	resp, err := http.ReadResponse(w.in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(resp.Body, make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	w.send("zz\r\n")
+	if rest, err := io.ReadAll(resp.Body); err == nil {
+		t.Errorf("the answer ended well, with %q", rest)
+	}
+	if err := comes(t, "the server is told", ended); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the server was left waiting")
+	}
+	eventually(t, "it is counted", func() bool { return r.proxy.Stats().Frontends["web"].Classes["cut"] == 1 })
+	if s := r.proxy.Stats().Servers["shop-000000"]; s.Failed > 0 {
+		t.Errorf("the server is blamed: %+v", s)
 	}
 }
 
