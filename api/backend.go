@@ -109,6 +109,7 @@ type ConfigAsk struct {
 	Name    string // as it is called in messages: /etc/backstay/backstay.yaml
 	Text    []byte
 	IfMatch string // digest that must be in force; empty is any
+	StopAll bool   // a file without services is meant: all that runs is stopped
 	By      Actor
 }
 

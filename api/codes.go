@@ -65,6 +65,7 @@ var thingCodes = []Code{
 	{"starting", http.StatusServiceUnavailable, backstay.ExitFailed, "the agent has just started and does not know yet"},
 	{"no_config", http.StatusConflict, backstay.ExitFailed, "no file has ever been applied"},
 	{"changed_meanwhile", http.StatusPreconditionFailed, backstay.ExitRefused, "another file is in force than If-Match says"},
+	{"stops_everything", http.StatusConflict, backstay.ExitRefused, "a file without services would stop all that runs"},
 	{"not_running", http.StatusConflict, backstay.ExitFailed, "the instance does not run"},
 	{"stopped", http.StatusConflict, backstay.ExitRefused, "the service is stopped on purpose"},
 	{"down", http.StatusConflict, backstay.ExitRefused, "everything is stopped on purpose"},

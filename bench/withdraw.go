@@ -262,7 +262,7 @@ func routeOnce(ctx context.Context, s *scene, n int) (spans, error) {
 		return spans{}, err
 	}
 	x := spans{begin: time.Now()}
-	if _, err := s.node.client.Apply(ctx, s.node.file, []byte(text), ""); err != nil {
+	if _, err := s.node.client.Apply(ctx, api.ConfigAsk{Name: s.node.file, Text: []byte(text)}); err != nil {
 		return x, err
 	}
 	x.end = time.Now()

@@ -13,26 +13,29 @@ import (
 )
 
 func (a *app) apply() *cobra.Command {
-	var match string
+	var ask api.ConfigAsk
 	var detach bool
 	cmd := &cobra.Command{
 		Use: "apply [FILE]", Short: "put a file in force and see its deploys through", GroupID: groupFile, Args: takes("[FILE]"),
 		Long: "Puts FILE in force: what is live changes in place, what is a new release is rolled in. Returns when\n" +
-			"every deploy that follows has ended. A file with mistakes changes nothing. The exit status is 4 if the\n" +
-			"file is in force and something of it is not: stderr says what.",
+			"every deploy that follows has ended. A file with mistakes changes nothing, and so does one without\n" +
+			"services while some run, unless --stop-all says that this is meant. The exit status is 4 if the file\n" +
+			"is in force and something of it is not: stderr says what.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, text, err := a.readFile(args)
-			if err != nil {
+			var err error
+			if ask.Name, ask.Text, err = a.readFile(args); err != nil {
 				return err
 			}
-			done, err := a.client().Apply(cmd.Context(), name, text, strings.Trim(match, `"`))
+			ask.IfMatch = strings.Trim(ask.IfMatch, `"`)
+			done, err := a.client().Apply(cmd.Context(), ask)
 			if err != nil {
 				return err
 			}
 			return a.applied(cmd.Context(), done, detach)
 		},
 	}
-	cmd.Flags().StringVar(&match, "if-match", "", "digest of the file that must be in force, as status shows it")
+	cmd.Flags().StringVar(&ask.IfMatch, "if-match", "", "digest of the file that must be in force, as status shows it")
+	cmd.Flags().BoolVar(&ask.StopAll, "stop-all", false, "take a file without services, and stop all that runs")
 	cmd.Flags().BoolVar(&detach, "detach", false, "do not wait for the deploys")
 	return cmd
 }

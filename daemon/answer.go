@@ -74,7 +74,15 @@ func (a *agent) Plan(ctx context.Context, ask api.ConfigAsk) (api.Plan, error) {
 		return api.Plan{}, err
 	}
 	a.work(d, false, anew)
-	return a.planOf(a.now.Load(), d), nil
+	return a.warned(a.planOf(a.now.Load(), d), d), nil
+}
+
+// warned is p, and that apply would refuse d, where it would.
+func (a *agent) warned(p api.Plan, d *desired) api.Plan {
+	if err := a.stopsAll(d); err != nil {
+		p.Notes = append(p.Notes, "apply refuses it without --stop-all: "+err.Error())
+	}
+	return p
 }
 
 // mayApply reports whether who asks could put a file in force. Nobody is known
@@ -87,7 +95,8 @@ func (a *agent) planText(ask api.ConfigAsk) (api.Plan, error) {
 	if err != nil {
 		return api.Plan{}, refusalOf(err)
 	}
-	p := a.planOf(a.now.Load(), &desired{kept: keptOf(f), file: f})
+	d := &desired{kept: keptOf(f), file: f}
+	p := a.warned(a.planOf(a.now.Load(), d), d)
 	p.Notes = append(p.Notes, "only the texts are compared: root sees what has changed in programs, env files and secrets too")
 	return p, nil
 }

@@ -34,6 +34,9 @@ func (a *agent) take(ctx context.Context, ask api.ConfigAsk) (api.Applied, error
 	if err == nil {
 		err = a.matches(ask.IfMatch)
 	}
+	if err == nil && !ask.StopAll {
+		err = a.stopsAll(d)
+	}
 	if err != nil {
 		return api.Applied{}, err
 	}
@@ -72,6 +75,20 @@ func (a *agent) matches(digest string) error {
 	return &backstay.Problem{
 		Code: "changed_meanwhile", What: "the config in force is " + inForce + ", not " + digest, Where: "If-Match",
 		Why: "someone has applied another file", Do: "look at `backstay plan` and apply again",
+	}
+}
+
+// stopsAll refuses a file without services while there are some in force: it may
+// be the beginning of one that is being saved, and all that runs would stop.
+func (a *agent) stopsAll(d *desired) error {
+	now := a.now.Load()
+	if now == nil || len(now.file.Services) == 0 || len(d.file.Services) > 0 {
+		return nil
+	}
+	return &backstay.Problem{
+		Code: "stops_everything", What: "the file has no services: it would stop all that runs", Where: d.file.Name(),
+		Why: fmt.Sprintf("the file in force, %s, has %d", now.kept.Digest, len(now.file.Services)),
+		Do:  "backstay apply --stop-all FILE if that is meant; backstay down stops everything and keeps the file",
 	}
 }
 

@@ -103,7 +103,7 @@ func takeOver(ctx context.Context, c *client.Client, s api.Status, f *config.Fil
 	if s.Down == nil && ours {
 		return nil
 	}
-	if _, err := c.Apply(ctx, f.Name(), f.Text(), ""); err != nil {
+	if _, err := c.Apply(ctx, api.ConfigAsk{Name: f.Name(), Text: f.Text()}); err != nil {
 		return fmt.Errorf("apply %s to what runs already; it goes on as it was: %w", f.Name(), err)
 	}
 	return nil

@@ -157,7 +157,7 @@ func (n *node) write(text string) {
 }
 
 func (n *node) apply(text string) error {
-	_, err := n.client.Apply(n.Context(), n.opt.File, []byte(n.fill(text)), "")
+	_, err := n.client.Apply(n.Context(), api.ConfigAsk{Name: n.opt.File, Text: []byte(n.fill(text))})
 	return err
 }
 

@@ -2,11 +2,13 @@ package daemon
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/host/proc/keeperclient"
 	"github.com/backstay/backstay/internal/hosttest"
 )
 
@@ -131,4 +133,37 @@ func TestDownEndsWithTheNextFile(t *testing.T) {
 	if s := n.status(); s.Down != nil {
 		t.Fatalf("down: %+v", s.Down)
 	}
+}
+
+// hup is the number of SIGHUP.
+const hup = 1
+
+// A file without services may be the beginning of one that is being saved: it
+// stops nothing unless that is asked for in so many words.
+func TestFileWithoutServicesStopsNothingUnasked(t *testing.T) {
+	t.Parallel()
+	n := start(t, versionFile)
+	before := n.whole("shop", 1).Instances[0].PID
+	ask := api.ConfigAsk{Name: n.opt.File, Text: []byte("schema: 1\n")}
+	if _, err := n.client.Apply(t.Context(), ask); codeOf(err) != "stops_everything" {
+		t.Errorf("apply: %v", err)
+	}
+	n.write("schema: 1\n")
+	k, err := keeperclient.Dial(t.Context(), keeperclient.Options{Socket: filepath.Join(n.opt.Dirs.Keeper(), "sock")})
+	must(t, err)
+	defer k.Close()
+	must(t, k.Signal(t.Context(), agentID, hup))
+	n.until("the refusal", func(s api.Status) bool { return s.Config.Refused != nil && s.Config.Refused.Code == "stops_everything" })
+	if now := n.whole("shop", 1).Instances[0].PID; now != before {
+		t.Errorf("pid %d was %d", now, before)
+	}
+	p, err := n.client.Plan(t.Context(), ask.Name, ask.Text)
+	must(t, err)
+	if len(p.Notes) != 1 || !strings.Contains(p.Notes[0], "--stop-all") {
+		t.Errorf("plan notes %q", p.Notes)
+	}
+	ask.StopAll = true
+	_, err = n.client.Apply(t.Context(), ask)
+	must(t, err)
+	n.until("nothing", func(s api.Status) bool { return len(s.Services) == 0 })
 }

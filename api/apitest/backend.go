@@ -209,6 +209,9 @@ func (b *Backend) Apply(_ context.Context, ask api.ConfigAsk) (api.Applied, erro
 	if err != nil {
 		return api.Applied{}, err
 	}
+	if ask.StopAll {
+		ask.Name += ", which may stop all,"
+	}
 	b.ask("apply %s by %s", ask.Name, ask.By.Name)
 	p := b.plan(ask)
 	b.State.Generation++

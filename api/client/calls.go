@@ -60,11 +60,13 @@ func (c *Client) Plan(ctx context.Context, name string, text []byte) (api.Plan, 
 	return call[api.Plan](ctx, c, file(http.MethodPost, "/v1/plan", name, text))
 }
 
-// Apply puts text in force if the file of digest ifMatch is, or any if it is
-// empty.
-func (c *Client) Apply(ctx context.Context, name string, text []byte, ifMatch string) (api.Applied, error) {
-	r := file(http.MethodPut, "/v1/config", name, text)
-	r.ifMatch, r.once = ifMatch, ifMatch != "" // the first of two may be what the second finds
+// Apply puts a file in force. Who asks is whoever runs this process.
+func (c *Client) Apply(ctx context.Context, ask api.ConfigAsk) (api.Applied, error) {
+	r := file(http.MethodPut, "/v1/config", ask.Name, ask.Text)
+	r.ifMatch, r.once = ask.IfMatch, ask.IfMatch != "" // the first of two may be what the second finds
+	if ask.StopAll {
+		r.query.Set("stop_all", "true")
+	}
 	return call[api.Applied](ctx, c, r)
 }
 

@@ -46,7 +46,7 @@ func TestCallsArrive(t *testing.T) {
 		"pause shop by ann":                       func() error { _, err := c.OnDeploy(ctx, "pause", "shop"); return err },
 		"drain instance/shop-11aa11 by ann":       func() error { _, err := c.Do(ctx, "drain", "instance/shop-11aa11"); return err },
 		"restart service/db by ann":               func() error { _, err := c.Do(ctx, "restart", "service/db"); return err },
-		"apply a.yaml by ann":                     func() error { _, err := c.Apply(ctx, "a.yaml", []byte("schema: 1"), "3f9a1c22"); return err },
+		"apply a.yaml by ann":                     func() error { _, err := c.Apply(ctx, api.ConfigAsk{Name: "a.yaml", Text: []byte("schema: 1"), IfMatch: "3f9a1c22"}); return err },
 		"scale shop to what the file says by ann": func() error { _, err := c.Scale(ctx, "shop", nil); return err },
 		"deploy db {Version:v2 Again:true":        func() error { _, err := c.Deploy(ctx, "db", api.DeployAsk{Version: "v2", Again: true}); return err },
 	} {
