@@ -116,6 +116,7 @@ type ConfigAsk struct {
 // DeployAsk says what to deploy. Empty means the release that is wanted anyway.
 type DeployAsk struct {
 	Version   string `json:"version,omitempty"`   // becomes an override of version:; that of the file ends it
+	Reset     bool   `json:"reset,omitempty"`     // the override of version: ends; no Version then
 	Again     bool   `json:"again,omitempty"`     // a release that was rolled back is tried once more
 	Supersede bool   `json:"supersede,omitempty"` // a running deploy gives way
 }

@@ -65,6 +65,19 @@ func (o Override) over() string {
 	}
 }
 
+// String returns o in words: "version v2 (the file says v1)". What no file says
+// is named alone.
+func (o Override) String() string {
+	switch {
+	case o.What == "stopped", o.What == "drained":
+		return o.What
+	case o.File == "":
+		return o.What + " " + o.Value
+	default:
+		return o.What + " " + o.Value + " (the file says " + o.File + ")"
+	}
+}
+
 // Ends reports whether o ends by itself, since the file says the same.
 func (o Override) Ends() bool { return o.Value == o.File }
 

@@ -56,7 +56,7 @@ func init() {
 		{method: http.MethodGet, path: "/v1/services/{service}/releases", text: "its kept releases, newest first", do: (*server).releases},
 		{method: http.MethodGet, path: "/v1/services/{service}/history", text: "its deploys, newest first", do: (*server).history},
 		{method: http.MethodGet, path: "/v1/services/{service}/progress", params: []string{"deploy", "after"}, text: "what a deploy tells, a line each, until it ends; after=N goes on", do: (*server).progress},
-		{method: http.MethodPost, path: "/v1/services/{service}/deploy", body: jsonBody, takes: "version again supersede", text: "bring in a release", do: (*server).deploy},
+		{method: http.MethodPost, path: "/v1/services/{service}/deploy", body: jsonBody, takes: "version reset again supersede", text: "bring in a release", do: (*server).deploy},
 		{method: http.MethodPost, path: "/v1/services/{service}/rollback", body: jsonBody, takes: "to", text: "go back to a good release", do: (*server).rollback},
 		{method: http.MethodPost, path: "/v1/services/{service}/pause", text: "hold the deploy", do: onDeploy(Backend.Pause)},
 		{method: http.MethodPost, path: "/v1/services/{service}/resume", text: "let the deploy go on", do: onDeploy(Backend.Resume)},

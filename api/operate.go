@@ -36,6 +36,9 @@ func (s *server) deploy(c *call) error {
 	if what.Version != "" && !versionText.MatchString(what.Version) {
 		return badValue("version", what.Version, "use letters, digits and . _ + -, as in v2 or 1.8.2")
 	}
+	if what.Version != "" && what.Reset {
+		return badValue("reset", "true", "leave version or reset out: they exclude each other")
+	}
 	return ask(c, func(ctx context.Context) (Deploy, error) { return s.Deploy(ctx, name, what, by) })
 }
 

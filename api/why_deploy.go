@@ -30,7 +30,7 @@ func (f Facts) proveDeploy(s Service, d Deploy) Proof {
 		p.Because = append(p.Because, f.waitsFor(s, d)...)
 		p.Do = slices.Concat(look(waitedFor(s, d)), []string{"backstay resume " + s.Name}, s.abort())
 	case DeployRolledBack:
-		p.Do = []string{"backstay diff " + d.From + " " + d.To, "backstay deploy " + s.Name + " --again", f.edit("services."+s.Name+".version", "a better release")}
+		p.Do = append([]string{"backstay diff " + d.From + " " + d.To, "backstay deploy " + s.Name + " --again"}, f.otherRelease(s, "a better release")...)
 	case DeployStuck:
 		p.Do = []string{"backstay why service/" + s.Name, "backstay deploy " + s.Name + " --version V", "backstay logs " + s.Name + " -n 50"}
 	case DeployRefused, DeployFailed:

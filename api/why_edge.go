@@ -20,7 +20,7 @@ func (f Facts) proveFrontend(fe Frontend) Proof {
 	case f.Status.Down != nil:
 		return Proof{
 			State: "down", What: "it answers 503: everything is stopped on purpose", Since: f.Status.Down.Since,
-			Because: f.stopped(Service{}), Do: []string{"backstay start NAME, or backstay apply"},
+			Because: f.stopped(Service{}), Do: []string{"backstay apply " + f.Status.Config.File},
 		}
 	case len(bound) == 0:
 		return Proof{

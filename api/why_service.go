@@ -230,15 +230,45 @@ func worst(s Service) *Instance {
 
 // heldBack proves why another release runs than the file wants.
 func (f Facts) heldBack(p *Proof, s Service) {
-	p.What = fmt.Sprintf("%s; the file wants %s, %s runs", p.State, s.Wanted, s.Release)
+	p.What = fmt.Sprintf("%s; %s, %s runs", p.State, f.Status.Wants(s), s.Release)
 	if d := s.Deploy; d != nil && d.To == s.Wanted {
 		p.Since = d.Since
 		p.Because = deployFacts(*d)
 	}
-	p.Do = []string{
-		"backstay deploy " + s.Name + " --again",
-		f.edit("services."+s.Name+".version", "the release that runs, or a better one"),
+	p.Do = append([]string{"backstay deploy " + s.Name + " --again"}, f.otherRelease(s, "the release that runs, or a better one")...)
+}
+
+// Wants says who wants another release of s than the one that runs: the file, or
+// a version that stands over it.
+func (st Status) Wants(s Service) string {
+	if o, ok := st.version(s.Name); ok {
+		return fmt.Sprintf("deploy --version %s by %s wants %s", o.Value, o.By, s.Wanted)
 	}
+	return "the file wants " + s.Wanted
+}
+
+// version returns the override of version: of a service.
+func (st Status) version(service string) (Override, bool) {
+	for _, o := range st.Overrides {
+		if o.Ref == backstay.NewRef("service", service) && o.What == "version" {
+			return o, true
+		}
+	}
+	return Override{}, false
+}
+
+// otherRelease is how another release of s comes to be wanted: by the file, if
+// nothing stands over what it says.
+func (f Facts) otherRelease(s Service, which string) []string {
+	o, ok := f.Status.version(s.Name)
+	if !ok {
+		return []string{f.edit("services."+s.Name+".version", which)}
+	}
+	do := []string{o.Ending}
+	if s.Version != "" && s.Version != o.Value {
+		do = append([]string{"backstay deploy " + s.Name + " --version " + s.Version}, do...)
+	}
+	return do
 }
 
 func (f Facts) serving(p *Proof, s Service) {

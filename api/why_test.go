@@ -227,6 +227,11 @@ var whyCases = map[string]whyCase{
 		deploying(api.DeployRolledBack, diedYoung)(f)
 		shop(f).Wanted = "shop@3"
 	}},
+	"service-held-back-by-hand": {"service/shop", func(f *api.Facts) {
+		deploying(api.DeployRolledBack, diedYoung)(f)
+		shop(f).Wanted = "shop@3"
+		byHand(f)
+	}},
 	"service-completed": {"service/shop", func(f *api.Facts) {
 		s := shop(f)
 		s.Completes, s.Balanced, s.Replicas, s.Instances = true, false, 1, s.Instances[:1]
@@ -255,7 +260,11 @@ var whyCases = map[string]whyCase{
 	"deploy-done":         {"deploy/shop", nil},
 	"deploy-rolling-back": {"deploy/shop", deploying(api.DeployRollingBack, diedYoung)},
 	"deploy-rolled-back":  {"deploy/shop", deploying(api.DeployRolledBack, diedYoung)},
-	"deploy-stuck":        {"deploy/shop", deploying(api.DeployStuck, func(d *api.Deploy) { d.Reason = "shop@2 is not ready either: connect: refused" })},
+	"deploy-rolled-back-by-hand": {"deploy/shop", func(f *api.Facts) {
+		deploying(api.DeployRolledBack, diedYoung)(f)
+		byHand(f)
+	}},
+	"deploy-stuck": {"deploy/shop", deploying(api.DeployStuck, func(d *api.Deploy) { d.Reason = "shop@2 is not ready either: connect: refused" })},
 	"deploy-refused": {"deploy/shop", deploying(api.DeployRefused, func(d *api.Deploy) {
 		d.Reason = "the program of shop@2 was overwritten: it could not be gone back to"
 		d.New = api.Counters{}
@@ -392,4 +401,11 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
+}
+
+// byHand has version v3 stand over the file.
+func byHand(f *api.Facts) {
+	f.Status.Overrides = append(f.Status.Overrides, api.Override{
+		Ref: "service/shop", What: "version", Value: "v3", File: "v1", By: "root", Since: apitest.Before(time.Minute), Ending: "backstay deploy shop --reset",
+	})
 }

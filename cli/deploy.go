@@ -17,7 +17,7 @@ import (
 func (a *app) deploy() *cobra.Command {
 	var ask api.DeployAsk
 	var wait durationFlag
-	var reset, detach bool
+	var detach bool
 	cmd := &cobra.Command{
 		Use: "deploy SERVICE", Short: "bring in a release, and see it through", GroupID: groupDeploy, Args: takes("SERVICE"),
 		Long: "Brings in the release that the file wants, or another version: of it. Returns when traffic has moved\n" +
@@ -30,11 +30,6 @@ func (a *app) deploy() *cobra.Command {
 			if err := errors.Join(exclude(cmd, "wait", "supersede"), exclude(cmd, "version", "reset")); err != nil {
 				return firstOf(err)
 			}
-			if reset {
-				if ask.Version, err = a.fileVersion(cmd.Context(), name); err != nil {
-					return err
-				}
-			}
 			d, err := a.begin(cmd.Context(), name, ask, wait.Std())
 			if err != nil {
 				return err
@@ -44,27 +39,12 @@ func (a *app) deploy() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&ask.Version, "version", "", "the version: to bring in, kept as an override of the file")
-	f.BoolVar(&reset, "reset", false, "end the override of version:, so that the file says which")
+	f.BoolVar(&ask.Reset, "reset", false, "end the override of version:, so that the file says which")
 	f.BoolVar(&ask.Again, "again", false, "try a release once more that was rolled back")
 	f.BoolVar(&ask.Supersede, "supersede", false, "take the place of a running deploy")
 	f.Var(&wait, "wait", "let a running deploy end first, but no longer than this: 15m")
 	f.BoolVar(&detach, "detach", false, "do not wait for its end")
 	return cmd
-}
-
-// fileVersion returns the version: of the file where another one stands over it,
-// else nothing: a deploy of that version ends the override.
-func (a *app) fileVersion(ctx context.Context, service string) (string, error) {
-	st, err := a.client().Status(ctx)
-	if err != nil {
-		return "", err
-	}
-	for _, o := range st.Overrides {
-		if o.Ref == backstay.NewRef("service", service) && o.What == "version" {
-			return o.File, nil
-		}
-	}
-	return "", nil
 }
 
 // firstOf returns the first of joined errors.

@@ -71,14 +71,10 @@ func writePlanned(w io.Writer, p api.Plan) error {
 
 // overrideText says what becomes of an override.
 func overrideText(o api.Override) string {
-	text := fmt.Sprintf("%s %s %s", o.Ref, o.What, o.Value)
 	if o.Ends() {
-		return "override ends: " + text + " by " + o.By + "; the file says the same"
+		return fmt.Sprintf("override ends: %s %s %s by %s; the file says the same", o.Ref, o.What, o.Value, o.By)
 	}
-	if o.File != "" {
-		text += " (the file says " + o.File + ")"
-	}
-	return "override stays: " + text + ", by " + o.By + "; " + o.Ending + " ends it"
+	return fmt.Sprintf("override stays: %s %s, by %s; %s ends it", o.Ref, o, o.By, o.Ending)
 }
 
 // writeChanges writes one line for each change, with what requests notice of it;

@@ -139,9 +139,9 @@ func (v *view) serviceState(s api.Service) string {
 	case s.Stopped:
 		return "stopped" + by(s.StoppedBy)
 	case s.Wanted != "" && s.Wanted != s.Release && s.Deploy != nil && s.Deploy.State == api.DeployRolledBack:
-		return "the file wants " + s.Wanted + ": rolled back, " + short(s.Deploy.Reason)
+		return v.Wants(s) + ": rolled back, " + short(s.Deploy.Reason)
 	case s.Wanted != "" && s.Wanted != s.Release && s.Deploy != nil && s.Deploy.State == api.DeployDone:
-		return "the file wants " + s.Wanted + ": gone back by " + s.Deploy.By
+		return v.Wants(s) + ": gone back by " + s.Deploy.By
 	case s.Deploy != nil && !s.Deploy.State.Ended(), s.Deploy != nil && s.Deploy.State == api.DeployStuck:
 		return v.deployState(*s.Deploy)
 	case s.Ready() < s.Replicas:
@@ -378,11 +378,7 @@ func because(r api.Role) string {
 func (v *view) overrides() {
 	var rows []string
 	for _, o := range v.Overrides {
-		value := o.What + " " + o.Value
-		if o.File != "" {
-			value += " (the file says " + o.File + ")"
-		}
-		rows = append(rows, row("  "+string(o.Ref), value, o.By+", "+clock(o.Since), o.Ending))
+		rows = append(rows, row("  "+string(o.Ref), o, o.By+", "+clock(o.Since), o.Ending))
 	}
 	v.table(row("  CHANGED BY HAND", "WHAT", "WHO AND WHEN", "ENDS WITH"), rows)
 }

@@ -21,8 +21,13 @@ func (a *agent) Deploy(ctx context.Context, service string, ask api.DeployAsk, b
 	}
 	before, now := a.overrides.of(service), a.now.Load()
 	why := "deploy"
-	if ask.Version != "" {
+	switch {
+	case ask.Reset:
+		why, ask.Version = "deploy --reset", f.Version
+	case ask.Version != "":
 		why = "deploy --version " + ask.Version
+	}
+	if ask.Reset || ask.Version != "" {
 		if err := a.overrideVersion(service, ask.Version, f.Version, by); err != nil {
 			return api.Deploy{}, err
 		}

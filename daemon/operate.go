@@ -211,30 +211,60 @@ func (a *agent) Restart(ctx context.Context, ref backstay.Ref, by api.Actor) (ap
 
 // Drain implements [api.Operator].
 func (a *agent) Drain(ctx context.Context, ref backstay.Ref, by api.Actor) (api.Done, error) {
-	return a.each(ctx, ref, "takes no new requests", func(id string) error { return a.supervise.Drain(ctx, id, by.Name) })
+	all, err := a.instancesOf(ref)
+	if err != nil {
+		return api.Done{}, err
+	}
+	if err := a.overrides.noteDrains(ids(undrained(all)), ids(a.supervise.Instances()), by.Name); err != nil {
+		return api.Done{}, err
+	}
+	done := api.Done{Ref: ref, Changed: len(undrained(all)) > 0, Text: ofAll(all, "takes", "take") + " no new requests"}
+	return done, a.each(ctx, ref, all, func(id string) error { return a.supervise.Drain(ctx, id, by.Name) })
 }
 
 // Undrain implements [api.Operator].
 func (a *agent) Undrain(ctx context.Context, ref backstay.Ref, _ api.Actor) (api.Done, error) {
-	return a.each(ctx, ref, "takes requests again", func(id string) error { return a.supervise.Undrain(ctx, id) })
-}
-
-// each does do for the instances that ref means, and returns when every live
-// proxy has acknowledged what that made of them.
-func (a *agent) each(ctx context.Context, ref backstay.Ref, text string, do func(id string) error) (api.Done, error) {
-	ids, err := a.instancesOf(ref)
+	all, err := a.instancesOf(ref)
 	if err != nil {
 		return api.Done{}, err
 	}
-	for _, id := range ids {
-		if err := do(id); err != nil && (ref.Kind() == "instance" || !leaves(err)) {
-			return api.Done{}, problemOf(ref, err)
+	done := api.Done{Ref: ref, Changed: len(undrained(all)) < len(all), Text: ofAll(all, "takes", "take") + " requests again"}
+	if err := a.each(ctx, ref, all, func(id string) error { return a.supervise.Undrain(ctx, id) }); err != nil {
+		return done, err
+	}
+	return done, a.overrides.forgetDrains(ids(all))
+}
+
+// ids names instances.
+func ids(all []backstay.Instance) (names []string) {
+	for _, i := range all {
+		names = append(names, i.ID)
+	}
+	return names
+}
+
+// undrained are those of all that nobody has drained.
+func undrained(all []backstay.Instance) []backstay.Instance {
+	return slices.DeleteFunc(slices.Clone(all), drainedByHand)
+}
+
+// ofAll says what one instance does, or what several do.
+func ofAll(all []backstay.Instance, one, several string) string {
+	if len(all) == 1 {
+		return all[0].ID + " " + one
+	}
+	return strings.Join(ids(all), ", ") + " " + several
+}
+
+// each does do for all, which ref means, and returns when every live proxy has
+// acknowledged what that made of them.
+func (a *agent) each(ctx context.Context, ref backstay.Ref, all []backstay.Instance, do func(id string) error) error {
+	for _, i := range all {
+		if err := do(i.ID); err != nil && (ref.Kind() == "instance" || !leaves(err)) {
+			return problemOf(ref, err)
 		}
 	}
-	if err := a.acknowledged(ctx, ref); err != nil {
-		return api.Done{}, err
-	}
-	return api.Done{Ref: ref, Changed: true, Text: strings.Join(ids, ", ") + " " + text}, nil
+	return a.acknowledged(ctx, ref)
 }
 
 // leaves reports whether an instance takes no orders because it is on its way
@@ -258,16 +288,16 @@ func (a *agent) acknowledged(ctx context.Context, ref backstay.Ref) error {
 	}
 }
 
-// instancesOf returns the ids of the instances that ref means.
-func (a *agent) instancesOf(ref backstay.Ref) (ids []string, err error) {
+// instancesOf returns the instances that ref means, by id.
+func (a *agent) instancesOf(ref backstay.Ref) (all []backstay.Instance, err error) {
 	for _, i := range a.supervise.Instances() {
 		if ref.Kind() == "instance" && i.ID == ref.Name() || ref.Kind() == "service" && i.Service == ref.Name() {
-			ids = append(ids, i.ID)
+			all = append(all, i)
 		}
 	}
-	if len(ids) == 0 {
+	if len(all) == 0 {
 		return nil, &backstay.Problem{Code: "not_found", What: "there is no " + strings.Replace(string(ref), "/", " ", 1), Where: string(ref), Do: "see backstay status for what there is"}
 	}
-	slices.Sort(ids)
-	return ids, nil
+	slices.SortFunc(all, func(x, y backstay.Instance) int { return strings.Compare(x.ID, y.ID) })
+	return all, nil
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -48,7 +49,10 @@ func TestVersionOverrideEnds(t *testing.T) {
 	if codeOf(err) != "nothing_to_deploy" || len(n.status().Overrides) != 1 {
 		t.Fatalf("the same again: %v, %+v", err, n.status().Overrides)
 	}
-	deploy("v1")
+	_, err = n.client.Deploy(t.Context(), "shop", api.DeployAsk{Reset: true})
+	must(t, err)
+	n.until("v1", func(s api.Status) bool { return s.Services[0].Version == "v1" })
+	n.whole("shop", 1)
 	if o := n.status().Overrides; len(o) != 0 {
 		t.Fatalf("overrides: %+v", o)
 	}
@@ -82,8 +86,11 @@ func TestDrainIsAcknowledgedAndShown(t *testing.T) {
 	id := n.whole("shop", 2).Instances[0].ID
 	ref := backstay.NewRef("instance", id)
 	for range 3 {
-		_, err := n.client.Do(t.Context(), "drain", ref)
+		done, err := n.client.Do(t.Context(), "drain", ref)
 		must(t, err)
+		if !done.Changed || done.Text != id+" takes no new requests" {
+			t.Fatalf("drain: %+v", done)
+		}
 		if s := n.snapshot(); !strings.Contains(s, `"drain": true`) {
 			t.Fatalf("the proxy has not heard of it:\n%s", s)
 		}
@@ -91,11 +98,17 @@ func TestDrainIsAcknowledgedAndShown(t *testing.T) {
 		if len(o) != 1 || o[0].Ref != ref || o[0].What != "drained" || o[0].Ending != "backstay undrain "+id {
 			t.Fatalf("overrides: %+v", o)
 		}
-		_, err = n.client.Do(t.Context(), "undrain", ref)
+		done, err = n.client.Do(t.Context(), "undrain", ref)
 		must(t, err)
+		if !done.Changed {
+			t.Fatalf("undrain: %+v", done)
+		}
 		if s := n.snapshot(); strings.Contains(s, `"drain": true`) || len(n.status().Overrides) != 0 {
 			t.Fatalf("it goes on: %+v\n%s", n.status().Overrides, s)
 		}
+	}
+	if done, err := n.client.Do(t.Context(), "undrain", "service/shop"); err != nil || done.Changed {
+		t.Errorf("undrain of what is not drained: %+v, %v", done, err)
 	}
 	_, err := n.client.Do(t.Context(), "drain", "instance/shop-000000")
 	if codeOf(err) != "not_found" {
@@ -105,6 +118,47 @@ func TestDrainIsAcknowledgedAndShown(t *testing.T) {
 		if _, err := n.client.Do(t.Context(), verb, "instance/shop-000000"); codeOf(err) != "not_found" {
 			t.Errorf("%s of nothing: %v", verb, err)
 		}
+	}
+}
+
+// Who has drained an instance, and when, is known as long as it is drained: over
+// the death of the agent and of the instance itself. Plan says so too.
+func TestWhoDrainedIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	file := shopFile(freePort(t), "")
+	n := start(t, file)
+	i := n.whole("shop", 2).Instances[0]
+	ref := backstay.NewRef("instance", i.ID)
+	_, err := n.client.Do(t.Context(), "drain", ref)
+	must(t, err)
+	drained := func(s api.Status) api.Override {
+		if len(s.Overrides) != 1 || s.Overrides[0].By == "" || s.Overrides[0].Since.IsZero() {
+			t.Fatalf("overrides: %+v", s.Overrides)
+		}
+		return s.Overrides[0]
+	}
+	was := drained(n.status())
+	n.kill("agent")
+	if is := drained(n.status()); is.By != was.By || !is.Since.Equal(was.Since) {
+		t.Errorf("after the agent's death %+v, was %+v", is, was)
+	}
+	p, err := os.FindProcess(i.PID)
+	must(t, err)
+	must(t, p.Kill())
+	s := n.until("another run", func(s api.Status) bool { now := s.Services[0].Instances[0]; return now.PID != i.PID && now.Ready })
+	if is := drained(s); is.By != was.By || !is.Since.Equal(was.Since) {
+		t.Errorf("after the instance's death %+v, was %+v", is, was)
+	}
+	if by := s.Services[0].Instances[0].DrainedBy; by != was.By {
+		t.Errorf("the instance says %q", by)
+	}
+	if done, err := n.client.Do(t.Context(), "drain", ref); err != nil || done.Changed {
+		t.Errorf("the same again: %+v, %v", done, err)
+	}
+	plan, err := n.client.Plan(t.Context(), n.opt.File, []byte(n.fill(file)))
+	must(t, err)
+	if len(plan.Overrides) != 1 || plan.Overrides[0].Ref != ref {
+		t.Errorf("plan: %+v", plan.Overrides)
 	}
 }
 

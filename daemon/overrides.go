@@ -23,14 +23,21 @@ type override struct {
 	At       time.Time `json:"at"`
 }
 
+// drain is who took an instance out of traffic.
+type drain struct {
+	By string    `json:"by,omitempty"`
+	At time.Time `json:"at"`
+}
+
 func (o override) empty() bool { return o.Replicas == nil && !o.Stopped && o.Version == "" }
 
 // overrides is the file of them, by service.
 type overrides struct {
 	path string
 
-	mu sync.Mutex // guards all below
-	by map[string]override
+	mu     sync.Mutex // guards all below
+	by     map[string]override
+	drains map[string]drain // by instance; that of one that is gone goes with the next change
 }
 
 // overridesFile is how they lie on disk.
@@ -38,18 +45,20 @@ type overridesFile struct {
 	statefile.Head
 
 	Services map[string]override `json:"services"`
+	Drains   map[string]drain    `json:"drains,omitempty"`
 }
 
 var overridesFormat = statefile.Format{Kind: "overrides", V: 1}
 
 // openOverrides reads what an earlier agent has kept.
 func openOverrides(path string) (*overrides, error) {
-	o := &overrides{path: path, by: map[string]override{}}
+	o := &overrides{path: path, by: map[string]override{}, drains: map[string]drain{}}
 	var f overridesFile
 	if err := overridesFormat.Read(path, &f); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err //nolint:wrapcheck // it names the file
 	}
 	maps.Copy(o.by, f.Services)
+	maps.Copy(o.drains, f.Drains)
 	return o, nil
 }
 
@@ -88,12 +97,63 @@ func (o *overrides) write(service string, v override) error {
 	if next[service] = v; v.empty() {
 		delete(next, service)
 	}
-	if err := overridesFormat.Write(o.path, &overridesFile{Services: next}, 0o600); err != nil {
+	if err := o.save(next, o.drains); err != nil {
+		return err
+	}
+	o.by = next
+	return nil
+}
+
+// drainOf returns who drained an instance; nobody known if it is zero.
+func (o *overrides) drainOf(id string) drain {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.drains[id]
+}
+
+// noteDrains remembers who drained instances, those that nobody had before, and
+// forgets those that are not live.
+func (o *overrides) noteDrains(ids, live []string, by string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	next := maps.Clone(o.drains)
+	maps.DeleteFunc(next, func(id string, _ drain) bool { return !slices.Contains(live, id) })
+	for _, id := range ids {
+		if next[id].At.IsZero() {
+			next[id] = drain{by, time.Now()}
+		}
+	}
+	return o.putDrains(next)
+}
+
+// forgetDrains forgets who drained instances.
+func (o *overrides) forgetDrains(ids []string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	next := maps.Clone(o.drains)
+	maps.DeleteFunc(next, func(id string, _ drain) bool { return slices.Contains(ids, id) })
+	return o.putDrains(next)
+}
+
+// putDrains puts next on disk and in force. mu is held.
+func (o *overrides) putDrains(next map[string]drain) error {
+	if maps.Equal(next, o.drains) {
+		return nil
+	}
+	if err := o.save(o.by, next); err != nil {
+		return err
+	}
+	o.drains = next
+	return nil
+}
+
+// save writes the file.
+func (o *overrides) save(by map[string]override, drains map[string]drain) error {
+	if err := overridesFormat.Write(o.path, &overridesFile{Services: by, Drains: drains}, 0o600); err != nil {
 		return &backstay.Problem{
 			Code: "disk", What: "the override cannot be kept: " + err.Error(), Where: o.path, Do: "make room on that disk; nothing has changed",
 		}
 	}
-	o.by = next
 	return nil
 }
 

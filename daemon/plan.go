@@ -32,6 +32,11 @@ func (a *agent) planOf(before, d *desired) api.Plan {
 	for _, name := range names {
 		p.Overrides = append(p.Overrides, overridesOf(name, by[name], d.file.Services[name])...)
 	}
+	for _, i := range a.supervise.Instances() {
+		if drainedByHand(i) {
+			p.Overrides = append(p.Overrides, drainOverride(i, a.overrides.drainOf(i.ID)))
+		}
+	}
 	for _, name := range sortedKeys(d.late) {
 		p.Notes = append(p.Notes, name+": "+d.late[name].Error())
 	}

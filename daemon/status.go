@@ -172,6 +172,10 @@ func (v *view) desire(name string, s *api.Service) {
 
 func (v *view) instance(i backstay.Instance) api.Instance {
 	out := api.Instance{Instance: i}
+	if drainedByHand(i) {
+		d := v.agent.overrides.drainOf(i.ID)
+		out.DrainedBy, out.DrainedSince = d.By, d.At
+	}
 	if v.stats == nil {
 		return out
 	}
@@ -259,7 +263,7 @@ func (v *view) overrides() (out []api.Override) {
 	for _, service := range sortedKeys(v.instances) {
 		for _, i := range v.instances[service] {
 			if drainedByHand(i) {
-				out = append(out, drainOverride(i))
+				out = append(out, drainOverride(i, v.agent.overrides.drainOf(i.ID)))
 			}
 		}
 	}
@@ -272,14 +276,11 @@ func drainedByHand(i backstay.Instance) bool {
 	return i.Drained && i.State != backstay.Draining && i.State != backstay.Stopping && i.State != backstay.Stopped
 }
 
-func drainOverride(i backstay.Instance) api.Override {
-	o := api.Override{
-		Ref: backstay.NewRef("instance", i.ID), What: "drained", Value: "true", File: "false", Ending: "backstay undrain " + i.ID,
+func drainOverride(i backstay.Instance, d drain) api.Override {
+	return api.Override{
+		Ref: backstay.NewRef("instance", i.ID), What: "drained", Value: "true", File: "false",
+		By: d.By, Since: d.At, Ending: "backstay undrain " + i.ID,
 	}
-	if by, ok := strings.CutPrefix(i.Because, "drained by "); ok {
-		o.By = by
-	}
-	return o
 }
 
 func overridesOf(name string, o override, f config.Service) (out []api.Override) {
@@ -291,7 +292,7 @@ func overridesOf(name string, o override, f config.Service) (out []api.Override)
 	}
 	if o.Version != "" {
 		one.What, one.Value, one.File = "version", o.Version, f.Version
-		one.Ending = "backstay deploy " + name + " --version " + cmp.Or(f.Version, `""`)
+		one.Ending = "backstay deploy " + name + " --reset"
 		out = append(out, one)
 	}
 	if o.Stopped {

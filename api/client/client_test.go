@@ -41,14 +41,17 @@ func TestCallsArrive(t *testing.T) {
 	c, ctx := to(apitest.Serve(t, b, ann)), t.Context()
 	five := 5
 	for what, call := range map[string]func() error{
-		"scale shop to 5 by ann":                  func() error { _, err := c.Scale(ctx, "shop", &five); return err },
-		"rollback to 1 shop by ann":               func() error { _, err := c.Rollback(ctx, "shop", 1); return err },
-		"pause shop by ann":                       func() error { _, err := c.OnDeploy(ctx, "pause", "shop"); return err },
-		"drain instance/shop-11aa11 by ann":       func() error { _, err := c.Do(ctx, "drain", "instance/shop-11aa11"); return err },
-		"restart service/db by ann":               func() error { _, err := c.Do(ctx, "restart", "service/db"); return err },
-		"apply a.yaml by ann":                     func() error { _, err := c.Apply(ctx, api.ConfigAsk{Name: "a.yaml", Text: []byte("schema: 1"), IfMatch: "3f9a1c22"}); return err },
-		"scale shop to what the file says by ann": func() error { _, err := c.Scale(ctx, "shop", nil); return err },
-		"deploy db {Version:v2 Again:true":        func() error { _, err := c.Deploy(ctx, "db", api.DeployAsk{Version: "v2", Again: true}); return err },
+		"scale shop to 5 by ann":            func() error { _, err := c.Scale(ctx, "shop", &five); return err },
+		"rollback to 1 shop by ann":         func() error { _, err := c.Rollback(ctx, "shop", 1); return err },
+		"pause shop by ann":                 func() error { _, err := c.OnDeploy(ctx, "pause", "shop"); return err },
+		"drain instance/shop-11aa11 by ann": func() error { _, err := c.Do(ctx, "drain", "instance/shop-11aa11"); return err },
+		"restart service/db by ann":         func() error { _, err := c.Do(ctx, "restart", "service/db"); return err },
+		"apply a.yaml by ann": func() error {
+			_, err := c.Apply(ctx, api.ConfigAsk{Name: "a.yaml", Text: []byte("schema: 1"), IfMatch: "3f9a1c22"})
+			return err
+		},
+		"scale shop to what the file says by ann":      func() error { _, err := c.Scale(ctx, "shop", nil); return err },
+		"deploy db {Version:v2 Reset:false Again:true": func() error { _, err := c.Deploy(ctx, "db", api.DeployAsk{Version: "v2", Again: true}); return err },
 	} {
 		before := len(b.Asked())
 		if err := call(); err != nil {
