@@ -4,6 +4,14 @@
 GOLANGCI ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# The version is known here: go need not ask git, which tells nothing to a user who does not own the clone.
+export GOFLAGS += -buildvcs=false
+# Go keeps what it has built and fetched in the home of its user; where that cannot be written, in the clone.
+ifeq ($(shell mkdir -p "$$(go env GOCACHE)" "$$(go env GOMODCACHE)" 2>/dev/null && test -w "$$(go env GOCACHE)" && echo yes),)
+export GOCACHE := $(CURDIR)/.cache/build
+export GOMODCACHE := $(CURDIR)/.cache/modules
+export GOFLAGS += -modcacherw
+endif
 KEEPER   := host/proc/keeperbin/bin/keeper
 UNIT      = $(shell go list ./... | grep -v -e /e2e -e /bench)
 
@@ -15,7 +23,7 @@ build: ## the program, static, into bin/: first the keeper, which it carries
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X github.com/backstay/backstay/cli.Version=$(VERSION)' -o bin/ ./cmd/backstay ./examples/shop
 
 demo: ## build, run the main job, break everything, print what it cost
-	@start=$$(date +%s); $(MAKE) --no-print-directory -s build && BACKSTAY_BUILT_IN=$$(( $$(date +%s) - start ))s bin/backstay demo
+	@echo "building ..." >&2; start=$$(date +%s); $(MAKE) --no-print-directory -s build && BACKSTAY_BUILT_IN=$$(( $$(date +%s) - start ))s bin/backstay demo
 
 test: peers build ## everything: units under the race detector, then real processes
 	CGO_ENABLED=1 go test -race $(UNIT)
@@ -61,4 +69,4 @@ peers: ## install what the tests need (root, Debian), or say what is missing
 	@.ci/peers
 
 clean: ## remove what build has made
-	rm -rf bin $(KEEPER)
+	rm -rf bin .cache $(KEEPER)

@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"slices"
@@ -15,10 +14,9 @@ import (
 
 // act is one thing that is done to the stage, and what was promised about it.
 type act struct {
-	title   string
-	do      func(context.Context, *evening) error
-	judge   func(*evening, Tally) (broken []string)
-	visitor bool
+	title string
+	do    func(context.Context, *evening) error
+	judge func(*evening, Tally) (broken []string)
 }
 
 // evening is one act while it is played.
@@ -45,7 +43,6 @@ func acts() []act {
 		{title: "apply a broken file", do: applyBroken, judge: nothingFailed},
 		{title: "deploy shop --version v2", do: deployGood, judge: nothingFailed},
 		{title: "deploy shop --version v3 (dies young)", do: deployBad, judge: badLeft},
-		{title: "your turn", do: yourTurn, visitor: true},
 	}
 }
 
@@ -66,8 +63,11 @@ func badLeft(e *evening, t Tally) []string {
 	switch {
 	case !answered:
 		e.detail("v3 never answered")
-	case !e.died.IsZero():
-		e.detail("last answer by v3 %s after its first death", ms(max(time.Unix(0, last).Sub(e.died), 0)))
+	case e.died.IsZero():
+	case time.Unix(0, last).After(e.died):
+		e.detail("last answer by v3 %s after its first death", ms(time.Unix(0, last).Sub(e.died)))
+	default:
+		e.detail("no answer by v3 after its first death")
 	}
 	return nothingFailed(e, t)
 }
@@ -232,6 +232,13 @@ func (e *evening) detail(format string, args ...any) {
 	e.act.Detail = append(e.act.Detail, fmt.Sprintf(format, args...))
 }
 
+// told adds what a command has printed, with the directory of the stage left out.
+func (e *evening) told(out string) {
+	for line := range strings.Lines(strings.ReplaceAll(out, e.stage.dir+"/", "")) {
+		e.detail("%s", strings.TrimRight(line, "\n"))
+	}
+}
+
 func freezeInstance(ctx context.Context, e *evening) error {
 	i := e.instances()[1]
 	e.act.Title = "freeze " + i.ID + " (SIGSTOP)"
@@ -315,9 +322,7 @@ func applyBroken(ctx context.Context, e *evening) error {
 	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(out) {
-		e.detail("%s", strings.TrimRight(line, "\n"))
-	}
+	e.told(out)
 	if status != int(backstay.ExitUsage) {
 		e.act.Broken = append(e.act.Broken, fmt.Sprintf("apply ended with %d, promised %d", status, backstay.ExitUsage))
 	}
@@ -327,6 +332,8 @@ func applyBroken(ctx context.Context, e *evening) error {
 	}
 	if now.Config.Digest != e.before.Config.Digest {
 		e.act.Broken = append(e.act.Broken, "another file is in force")
+	} else {
+		e.detail("the file in force is the one before, exit %d", status)
 	}
 	return e.samePIDs(ctx)
 }
@@ -348,9 +355,7 @@ func (e *evening) deploy(ctx context.Context, version string, want backstay.Exit
 	}
 	e.act.Healed = time.Since(e.killed)
 	e.died = e.firstDeath(ctx)
-	for line := range strings.Lines(out) {
-		e.detail("%s", strings.TrimRight(line, "\n"))
-	}
+	e.told(out)
 	if status != int(want) {
 		e.act.Broken = append(e.act.Broken, fmt.Sprintf("deploy ended with %d, promised %d", status, want))
 	}
@@ -378,35 +383,4 @@ func (e *evening) firstDeath(ctx context.Context) (at time.Time) {
 		return nil
 	})
 	return at
-}
-
-// turnFor is how long the stage is the visitor's.
-const turnFor = 30 * time.Second
-
-// yourTurn shows what there is to kill and watches.
-func yourTurn(ctx context.Context, e *evening) error {
-	e.killed = time.Now()
-	pids := []string{}
-	for _, r := range e.before.Roles {
-		pids = append(pids, fmt.Sprintf("%s %d", r.Name, r.PID))
-	}
-	for _, i := range e.instances() {
-		pids = append(pids, fmt.Sprintf("%s %d", i.ID, i.PID))
-	}
-	e.say("%2d your turn, %s: kill -9 what you like, curl http://%s (Enter ends)", e.act.Number, turnFor, e.stage.address())
-	e.say("     %s", strings.Join(pids, " · "))
-	ended := make(chan struct{})
-	go func() { // ends with the process, if nobody presses a key
-		_, _ = bufio.NewReader(e.In).ReadString('\n')
-		close(ended)
-	}()
-	select {
-	case <-ended:
-	case <-time.After(turnFor):
-	case <-ctx.Done():
-	}
-	e.killed = time.Now()
-	took, err := e.heals(ctx)
-	e.act.Healed = took
-	return err
 }

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,11 +33,12 @@ func (d *director) control(ctx context.Context) error {
 	}()
 	var addresses []string
 	for i := range 3 {
-		port, err := freePort()
+		held, err := freePort()
 		if err != nil {
 			return err
 		}
-		address := fmt.Sprintf("127.0.0.1:%d", port)
+		address := held.Addr().String()
+		_ = held.Close() // for the shop
 		p, err := start(d.stage.dir, fmt.Sprintf("control-%d", i), filepath.Join(d.stage.dir, "shop", "v1", "shop"), "--listen", address, "--version", "v1")
 		if err != nil {
 			return err
@@ -51,20 +53,11 @@ func (d *director) control(ctx context.Context) error {
 		return err
 	}
 	defer l.stop()
-	wait(ctx, quietFor)
-	quiet, err := l.take()
+	a := Act{Title: "control: the shop WITHOUT backstay, kill -9"}
+	quiet, t, err := d.killOne(ctx, l, a.Title, shops[0])
 	if err != nil {
 		return err
 	}
-	if err := kill(shops[0].pid()); err != nil {
-		return err
-	}
-	wait(ctx, controlFor)
-	t, err := l.take()
-	if err != nil {
-		return err
-	}
-	a := Act{Title: "control: the same WITHOUT backstay, kill -9 one"}
 	a.fill(quiet)
 	a.fill(t)
 	a.Detail = []string{"the meter works"}
@@ -76,6 +69,22 @@ func (d *director) control(ctx context.Context) error {
 	}
 	d.finish(a, t)
 	return nil
+}
+
+// killOne returns what the load has met before and after the death of a shop that
+// nobody looks after.
+func (d *director) killOne(ctx context.Context, l *load, title string, shop *process) (quiet, after Tally, err error) {
+	defer d.during(l, title)()
+	wait(ctx, quietFor)
+	if quiet, err = l.take(); err != nil {
+		return quiet, after, err
+	}
+	if err := kill(shop.pid()); err != nil {
+		return quiet, after, err
+	}
+	wait(ctx, controlFor)
+	after, err = l.take()
+	return quiet, after, err
 }
 
 // answers waits until a shop answers at address.
@@ -100,8 +109,9 @@ func answers(ctx context.Context, address string) error {
 
 // open starts Backstay and the load.
 func (d *director) open(ctx context.Context) error {
+	_ = d.stage.held.Close() // for Backstay
 	began := time.Now()
-	front, err := start(d.stage.dir, "front", append([]string{d.stage.program, "up", d.stage.file}, d.stage.flags()...)...)
+	front, err := start(d.stage.dir, "front", d.stage.up()...)
 	if err != nil {
 		return err
 	}
@@ -122,7 +132,6 @@ func (d *director) open(ctx context.Context) error {
 		d.close()
 		return err
 	}
-	d.say("load: %d kept connections + %d new/s, every answer checked, no retries          pid %d", keptConns, newPerSec, d.load.pid())
 	wait(ctx, quietFor)
 	return nil
 }
@@ -134,7 +143,32 @@ func (d *director) close() {
 	if d.load != nil {
 		d.load.stop()
 	}
+	d.takeOver()
 	d.front.end(syscall.SIGINT, stopWithin)
+}
+
+// takeOver has another front where the visitor has killed the one there was: it
+// takes over what runs, and can then be told to end it.
+func (d *director) takeOver() {
+	select {
+	case <-d.front.done:
+	default:
+		return
+	}
+	next, err := start(d.stage.dir, "front", d.stage.up()...)
+	if err != nil {
+		return // nothing more can be done
+	}
+	d.front = next
+	ctx, cancel := context.WithTimeout(context.Background(), upWithin)
+	defer cancel()
+	for ctx.Err() == nil {
+		out, _ := os.ReadFile(filepath.Join(d.stage.dir, "front.out"))
+		if bytes.Contains(out, []byte("backstay: up")) {
+			return
+		}
+		wait(ctx, look)
+	}
 }
 
 func middle(all []time.Duration) time.Duration {

@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/api/client"
 )
@@ -19,7 +18,9 @@ import (
 type Options struct {
 	Out      io.Writer
 	In       io.Reader // what the visitor types; used on a terminal only
-	Terminal bool      // somebody watches: the last act is theirs
+	Terminal bool      // somebody watches: acts are shown while they are played, and the last is theirs
+	Width    int       // of the terminal, in columns; 0 is not known
+	Dumb     bool      // the terminal cannot go back in its line
 	Report   string    // file of the report; empty is none
 	BuiltIn  string    // time the build took, to be shown apart
 }
@@ -36,6 +37,9 @@ const longest = 5 * time.Minute
 func Run(ctx context.Context, o Options) error {
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
+	if err := o.canReport(); err != nil {
+		return err
+	}
 	s, err := setStage()
 	if err != nil {
 		return fmt.Errorf("set the stage: %w", err)
@@ -51,14 +55,30 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer d.close()
 	for _, a := range acts() {
-		if a.visitor && !o.Terminal {
-			continue
-		}
 		if err := d.play(ctx, a); err != nil {
 			return err
 		}
 	}
+	if o.Terminal {
+		if err := d.visit(ctx); err != nil {
+			return err
+		}
+	}
 	return d.epilogue()
+}
+
+// canReport finds out before the evening whether its report can be kept.
+func (o Options) canReport() error {
+	if o.Report == "" {
+		return nil
+	}
+	f, err := os.OpenFile(o.Report, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return &backstay.Problem{
+			Code: "file_unreadable", What: "the report cannot be written: " + err.Error(), Where: o.Report, Do: "name another file with --report",
+		}
+	}
+	return f.Close() //nolint:wrapcheck // nothing was written
 }
 
 // director runs the acts and keeps what they cost.
@@ -72,10 +92,8 @@ type director struct {
 	began  time.Time
 	first  time.Duration // from `up` to the first answer
 	acts   []Act
-	all    []Tally
+	live   live
 }
-
-func (d *director) say(format string, args ...any) { _, _ = fmt.Fprintf(d.Out, format+"\n", args...) }
 
 // prologue says where this is and shows the file.
 func (d *director) prologue() {
@@ -83,34 +101,12 @@ func (d *director) prologue() {
 	if d.BuiltIn != "" {
 		built = "   built in " + d.BuiltIn
 	}
-	d.say("backstay demo   linux %s, %d cores, %s%s", kernel(), runtime.NumCPU(), rights(), built)
+	d.say("backstay demo   linux %s, %s, %s%s", kernel(), machine(), rights(), built)
 	d.say("shop v1 x3 behind http://%s   file %s (%d lines):\n", d.stage.address(), d.stage.file, strings.Count(d.stage.text, "\n"))
 	for line := range strings.Lines(d.stage.text) {
 		d.say("    %s", strings.TrimSuffix(line, "\n"))
 	}
-	d.say("")
-}
-
-func rights() string {
-	if os.Geteuid() == 0 {
-		return "root"
-	}
-	return "unprivileged (off: other users, limits by cgroup)"
-}
-
-func kernel() string {
-	var u syscall.Utsname
-	if err := syscall.Uname(&u); err != nil {
-		return "?"
-	}
-	var b strings.Builder
-	for _, c := range u.Release {
-		if c == 0 {
-			break
-		}
-		b.WriteByte(byte(c))
-	}
-	return b.String()
+	d.say("\nload: %d kept connections + %d new/s, every answer checked, no retries", keptConns, newPerSec)
 }
 
 // play carries one act out, waits until all is whole again, and judges it.
@@ -125,19 +121,19 @@ func (d *director) play(ctx context.Context, a act) error {
 		return fmt.Errorf("act %q: %w", a.title, err)
 	}
 	e.began = time.Now()
-	if err := a.do(ctx, e); err != nil {
+	over := d.during(d.load, a.title)
+	if err = a.do(ctx, e); err == nil {
+		wait(ctx, afterwards)
+	}
+	over()
+	if err != nil {
 		return fmt.Errorf("act %q: %w", e.act.Title, err)
 	}
-	wait(ctx, afterwards)
 	t, err := d.load.take()
 	if err != nil {
 		return err
 	}
-	if a.visitor {
-		e.act.Unjudged = true
-	} else {
-		e.act.Broken = append(e.act.Broken, a.judge(e, t)...)
-	}
+	e.act.Broken = append(e.act.Broken, a.judge(e, t)...)
 	e.act.fill(t)
 	d.finish(e.act, t)
 	return ctx.Err() //nolint:wrapcheck // told to end
@@ -148,10 +144,8 @@ func (d *director) play(ctx context.Context, a act) error {
 const afterwards = time.Second
 
 func (d *director) finish(a Act, t Tally) {
+	a.P50, a.P99 = t.P50, t.P99
 	d.acts = append(d.acts, a)
-	if a.Number > 0 {
-		d.all = append(d.all, t)
-	}
 	d.say("%s", a.line())
 	for _, s := range a.Detail {
 		d.say("     %s", s)

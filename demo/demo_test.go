@@ -283,3 +283,124 @@ func TestBrokenPromiseIsAnError(t *testing.T) {
 		t.Errorf("a broken promise: %v", err)
 	}
 }
+
+// What is looked at goes on; what is taken begins anew.
+func TestLookChangesNothing(t *testing.T) {
+	m := newMeter()
+	m.failed(Failure{What: "x"})
+	if a, b := m.look(), m.look(); a.Failed != 1 || b.Failed != 1 {
+		t.Errorf("looks see %d and %d", a.Failed, b.Failed)
+	}
+	if a, b := m.take(), m.take(); a.Failed != 1 || b.Failed != 0 {
+		t.Errorf("takes see %d and %d", a.Failed, b.Failed)
+	}
+}
+
+// The visitor's blow is named by what is another process now, or is not as it
+// should be; one that we had to end ourselves was not killed by them.
+func TestVisitorsBlowIsNamed(t *testing.T) {
+	at := time.Unix(100, 0)
+	killed, hung := &backstay.Exit{At: at, Known: true, Signal: 9}, &backstay.Exit{At: at, Known: true, Signal: 9, Reason: "liveness failed"}
+	state := func(agent, one, two int, last *backstay.Exit) api.Status {
+		instance := func(id string, pid int) api.Instance {
+			return api.Instance{Instance: backstay.Instance{ID: id, PID: pid, State: backstay.Running, Ready: true, Last: last}}
+		}
+		return api.Status{
+			Roles:    []api.Role{{Name: "agent", PID: agent, Running: true, Last: last}},
+			Services: []api.Service{{Name: "shop", Instances: []api.Instance{instance("shop-1", one), instance("shop-2", two)}}},
+		}
+	}
+	before := state(1, 2, 3, nil)
+	for want, now := range map[string]api.Status{
+		"killed shop-2":                       state(1, 2, 30, killed),
+		"killed the agent and shop-1":         state(10, 20, 3, killed),
+		"killed the agent, shop-1 and shop-2": state(10, 20, 30, killed),
+		"struck shop-1":                       state(1, 20, 3, hung),
+	} {
+		hits := struck(before, now)
+		if got := deed(hits); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if hits := struck(before, state(1, 2, 3, killed)); len(hits) != 0 {
+		t.Errorf("nothing was struck: %+v", hits)
+	}
+	noticed := at.Add(time.Second)
+	if got := first(struck(before, state(1, 2, 30, killed)), noticed); !got.Equal(at) {
+		t.Errorf("struck at %v, noticed at %v, said %v", at, noticed, got)
+	}
+	if got := first(struck(before, state(1, 2, 30, hung)), noticed); !got.Equal(noticed) {
+		t.Errorf("the end of one that hung is not when it was struck: %v", got)
+	}
+}
+
+// An input that ends is nobody pressing a key.
+func TestOnlyAKeyEndsTheTurn(t *testing.T) {
+	pressed := func(input string) (over bool) {
+		enter(strings.NewReader(input), func() { over = true })
+		return over
+	}
+	if pressed("") || pressed("x") || !pressed("\n") || !pressed("yes\n") {
+		t.Error("Enter ends the turn, and nothing else")
+	}
+}
+
+// The table has a line for each act; what promises nothing says so.
+func TestTable(t *testing.T) {
+	text := table([]Act{{Title: "control", Failed: 9}, {Number: 1, Title: "kill", Sent: 1000, Healed: time.Second}, {Number: 2, Title: "you killed x", Unjudged: true}})
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	if len(lines) != 4 || !strings.Contains(lines[1], " - ") || !strings.Contains(lines[2], "1 000") || !strings.HasSuffix(lines[2], "1.00s") {
+		t.Errorf("\n%s", text)
+	}
+	for _, l := range lines[1:] {
+		if len(l) != len(lines[0]) {
+			t.Errorf("not in columns:\n%s", text)
+		}
+	}
+	if all := judged([]Act{{}, {Number: 1}, {Number: 2, Unjudged: true}}); len(all) != 1 {
+		t.Errorf("judged %+v", all)
+	}
+}
+
+// The stage is where its sockets fit and where the shop can walk to.
+func TestStageIsWithinReach(t *testing.T) {
+	closed := t.TempDir()
+	must(t, os.Chmod(closed, 0o700))
+	for _, c := range []struct {
+		dir  string
+		uid  int
+		want string
+	}{
+		{closed, 0, "/tmp"}, {"/tmp", 0, "/tmp"}, {"/var/tmp", 0, "/var/tmp"}, {"/var/tmp", 7, "/var/tmp"}, {"/" + strings.Repeat("x", 90), 7, "/tmp"},
+	} {
+		if got := parent(c.dir, c.uid); got != c.want {
+			t.Errorf("%s for %d: %s, want %s", c.dir, c.uid, got, c.want)
+		}
+	}
+}
+
+// Nothing is killed for a report that could not be kept.
+func TestReportIsTriedFirst(t *testing.T) {
+	err := Run(t.Context(), Options{Out: io.Discard, Report: t.TempDir() + "/none/report.json"})
+	if p := new(backstay.Problem); !errors.As(err, &p) || !strings.Contains(p.Do, "--report") {
+		t.Errorf("%v", err)
+	}
+}
+
+// The live line never wraps, and a line that is said takes its place.
+func TestLiveLineGivesWay(t *testing.T) {
+	if got := cut("abcdef", 5); got != "abcd" {
+		t.Errorf("%q", got)
+	}
+	if got := cut("abcdef", 0); got != "abcdef" {
+		t.Errorf("%q", got)
+	}
+	var out strings.Builder
+	d := &director{Options: Options{Out: &out}}
+	d.live.shown = true
+	d.say("one")
+	d.say("two")
+	if got := out.String(); got != erase+"one\ntwo\n" {
+		t.Errorf("%q", got)
+	}
+}

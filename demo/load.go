@@ -56,7 +56,8 @@ type Tally struct {
 }
 
 // Load puts load on the addresses until in ends, and answers every line of it
-// with a [Tally] as JSON. It is the main of a process of its own.
+// with a [Tally] as JSON: "look" is the one that goes on, any other begins a new
+// one. It is the main of a process of its own.
 func Load(ctx context.Context, addresses []string, in io.Reader, out io.Writer) error {
 	if len(addresses) == 0 {
 		return errors.New("start load: no address to send to")
@@ -72,7 +73,11 @@ func Load(ctx context.Context, addresses []string, in io.Reader, out io.Writer) 
 	lines := bufio.NewScanner(in)
 	answers := json.NewEncoder(out)
 	for lines.Scan() {
-		if err := answers.Encode(m.take()); err != nil {
+		next := m.take
+		if lines.Text() == "look" {
+			next = m.look
+		}
+		if err := answers.Encode(next()); err != nil {
 			break // nobody reads any longer
 		}
 	}
@@ -170,6 +175,20 @@ func (m *meter) take() Tally {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
+	t := m.sum(now)
+	m.reset(now)
+	return t
+}
+
+// look returns the tally so far.
+func (m *meter) look() Tally {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sum(time.Now())
+}
+
+// sum returns the tally at a moment. mu is held.
+func (m *meter) sum(now time.Time) Tally {
 	t := m.tally
 	t.Gap = max(t.Gap, now.Sub(m.lastGood))
 	t.Open = int(m.open.Load())
@@ -177,7 +196,6 @@ func (m *meter) take() Tally {
 	if n := len(m.took); n > 0 {
 		t.P50, t.P99, t.Slowest = m.took[n/2], m.took[n*99/100], m.took[n-1]
 	}
-	m.reset(now)
 	return t
 }
 

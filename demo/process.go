@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -61,6 +62,7 @@ func (p *process) end(sig syscall.Signal, within time.Duration) {
 type load struct {
 	*process
 
+	mu      sync.Mutex // guards both: one question at a time
 	ask     io.WriteCloser
 	answers *bufio.Reader
 }
@@ -85,9 +87,16 @@ func startLoad(program string, addresses ...string) (*load, error) {
 	return &load{process: p, ask: in, answers: bufio.NewReader(out)}, nil
 }
 
-// take returns what the load saw since it was asked last.
-func (l *load) take() (t Tally, err error) {
-	if _, err := io.WriteString(l.ask, "take\n"); err != nil {
+// take returns what the load saw since it was taken last.
+func (l *load) take() (Tally, error) { return l.question("take") }
+
+// look is take that leaves all as it is.
+func (l *load) look() (Tally, error) { return l.question("look") }
+
+func (l *load) question(word string) (t Tally, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, err := io.WriteString(l.ask, word+"\n"); err != nil {
 		return t, fmt.Errorf("ask load: %w", err)
 	}
 	line, err := l.answers.ReadBytes('\n')

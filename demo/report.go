@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -18,6 +19,8 @@ type Act struct {
 	Promised int           `json:"promised"` // failed at most
 	Gap      time.Duration `json:"gap_ns"`
 	Slowest  time.Duration `json:"slowest_ns"`
+	P50      time.Duration `json:"p50_ns"`
+	P99      time.Duration `json:"p99_ns"`
 	Healed   time.Duration `json:"healed_ns"`
 	Detail   []string      `json:"detail,omitempty"`
 	Broken   []string      `json:"broken,omitempty"`
@@ -28,13 +31,18 @@ func (a *Act) fill(t Tally) {
 	a.Sent, a.Failed, a.Gap, a.Slowest = a.Sent+t.Sent, a.Failed+t.Failed, max(a.Gap, t.Gap), max(a.Slowest, t.Slowest)
 }
 
-// line is the act as it is shown.
-func (a Act) line() string {
+// counts is the act while it is played.
+func (a Act) counts() string {
 	failed := "failed " + thousands(a.Failed)
 	if a.Number == 0 {
 		failed = "FAILED " + thousands(a.Failed)
 	}
-	s := fmt.Sprintf("%2d %-44s sent %7s  %-11s", a.Number, a.Title, thousands(a.Sent), failed)
+	return fmt.Sprintf("%2d %-44s sent %7s  %-11s", a.Number, a.Title, thousands(a.Sent), failed)
+}
+
+// line is the act as it is shown.
+func (a Act) line() string {
+	s := a.counts()
 	if a.Number > 0 {
 		s += fmt.Sprintf("  gap %6s  slowest %6s", ms(a.Gap), ms(a.Slowest))
 	}
@@ -70,6 +78,7 @@ func thousands(n int) string {
 // Report is the whole demonstration.
 type Report struct {
 	Kernel    string        `json:"kernel"`
+	Machine   string        `json:"machine"`
 	Cores     int           `json:"cores"`
 	Rights    string        `json:"rights"`
 	At        time.Time     `json:"at"`
@@ -84,7 +93,7 @@ type Report struct {
 
 func (d *director) report() Report {
 	r := Report{
-		Kernel: kernel(), Cores: runtime.NumCPU(), Rights: rights(), At: d.began, Took: time.Since(d.began),
+		Kernel: kernel(), Machine: machine(), Cores: runtime.NumCPU(), Rights: rights(), At: d.began, Took: time.Since(d.began),
 		UpToFirst: d.first, Acts: d.acts,
 	}
 	for _, a := range d.acts {
@@ -96,29 +105,60 @@ func (d *director) report() Report {
 			r.Kept++
 		}
 	}
-	r.P50, r.P99 = medians(d.all)
+	r.P50, r.P99 = medians(judged(d.acts))
 	return r
 }
 
-// medians are those of the quiet half of an act: each act's own, and of these
-// the median, for an act with a freeze in it says nothing about a normal day.
-func medians(all []Tally) (p50, p99 time.Duration) {
+// judged are the acts that promise something, without the control run.
+func judged(all []Act) (some []Act) {
+	for _, a := range all {
+		if a.Number > 0 && !a.Unjudged {
+			some = append(some, a)
+		}
+	}
+	return some
+}
+
+// medians are of each act's own: an act with a freeze in it says nothing about a
+// normal day.
+func medians(all []Act) (p50, p99 time.Duration) {
 	var a, b []time.Duration
-	for _, t := range all {
-		a, b = append(a, t.P50), append(b, t.P99)
+	for _, act := range all {
+		a, b = append(a, act.P50), append(b, act.P99)
 	}
 	return middle(a), middle(b)
+}
+
+// table is every act on a line of its own, under one head.
+func table(all []Act) string {
+	var b strings.Builder
+	row := func(cells ...any) { fmt.Fprintf(&b, "%2v  %-44v %8v %7v %9v %7v %8v %7v %7v %9v\n", cells...) }
+	row("#", "act", "sent", "failed", "promised", "gap", "slowest", "p50", "p99", "whole in")
+	for _, a := range all {
+		promised := thousands(a.Promised)
+		if a.Number == 0 || a.Unjudged {
+			promised = "-"
+		}
+		healed := "-"
+		if a.Healed > 0 {
+			healed = ms(a.Healed)
+		}
+		row(a.Number, a.Title, thousands(a.Sent), thousands(a.Failed), promised, ms(a.Gap), ms(a.Slowest), ms(a.P50), ms(a.P99), healed)
+	}
+	return b.String()
 }
 
 // epilogue shows the table, writes the report and says whether all was kept.
 func (d *director) epilogue() error {
 	r := d.report()
-	sent, failed := 0, 0
-	for _, a := range d.acts[1:] {
+	sent, failed, all := 0, 0, judged(d.acts)
+	for _, a := range all {
 		sent, failed = sent+a.Sent, failed+a.Failed
 	}
-	d.say("\nacts 1-%d: %s requests, %s failed, p50 %s p99 %s; first answer %s after `backstay up`",
-		len(d.acts)-1, thousands(sent), thousands(failed), ms(r.P50), ms(r.P99), ms(r.UpToFirst))
+	d.say("\n%s", table(d.acts))
+	d.say("acts 1-%d: %s requests, %s failed, p50 %s p99 %s; first answer %s after `backstay up`",
+		len(all), thousands(sent), thousands(failed), ms(r.P50), ms(r.P99), ms(r.UpToFirst))
+	d.say("on linux %s, %s, %s", r.Kernel, r.Machine, r.Rights)
 	where := ""
 	if d.Report != "" {
 		text, err := json.MarshalIndent(r, "", "  ")

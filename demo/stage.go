@@ -30,6 +30,7 @@ type stage struct {
 	program string // backstay
 	shop    string // as built
 	port    int
+	held    net.Listener // keeps the port for us until Backstay binds it
 	file    string
 	text    string
 	broken  string
@@ -45,7 +46,7 @@ func setStage() (*stage, error) {
 	if _, err := os.Stat(s.shop); err != nil {
 		return nil, fmt.Errorf("find the shop: %w; `make build` puts it beside backstay", err)
 	}
-	if s.dir, err = os.MkdirTemp("", "bs-"); err != nil {
+	if s.dir, err = os.MkdirTemp(parent(os.TempDir(), os.Geteuid()), "bs-"); err != nil {
 		return nil, fmt.Errorf("make directory: %w", err)
 	}
 	if err := os.Chmod(s.dir, 0o755); err != nil { // as root, the shop is somebody else
@@ -57,10 +58,28 @@ func setStage() (*stage, error) {
 			return nil, err
 		}
 	}
-	if s.port, err = freePort(); err != nil {
+	if s.held, err = freePort(); err != nil {
 		return nil, err
 	}
+	s.port = portOf(s.held)
 	return s, s.write()
+}
+
+// maxParent leaves room for the sockets of a stage: the path of one has 107 bytes.
+const maxParent = 60
+
+// parent is where the stage is built: in dir, if its sockets fit there and the
+// shop, which is somebody else where we are root, can walk to it.
+func parent(dir string, uid int) string {
+	if len(dir) > maxParent {
+		return "/tmp"
+	}
+	for at := dir; uid == 0 && at != "/" && at != "."; at = filepath.Dir(at) {
+		if info, err := os.Stat(at); err != nil || info.Mode()&1 == 0 {
+			return "/tmp"
+		}
+	}
+	return dir
 }
 
 // install copies the shop to where its version lives.
@@ -117,7 +136,10 @@ func (s *stage) write() error {
 	return nil
 }
 
-func (s *stage) strike() { _ = os.RemoveAll(s.dir) }
+func (s *stage) strike() {
+	_ = s.held.Close()
+	_ = os.RemoveAll(s.dir)
+}
 
 func (s *stage) address() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
 
@@ -126,13 +148,24 @@ func (s *stage) flags() []string {
 	return []string{"--run-dir", s.dirs.Run, "--state-dir", s.dirs.State, "--log-dir", s.dirs.Log}
 }
 
-// freePort returns a port that nobody listens at.
-func freePort() (int, error) {
+// up is the command that runs the file.
+func (s *stage) up() []string { return append([]string{s.program, "up", s.file}, s.flags()...) }
+
+// freePort listens at a port that nobody listens at: it is ours until it is
+// closed.
+func freePort() (net.Listener, error) {
 	for port := firstPort; port < lastPort; port++ {
 		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
-			return port, l.Close() //nolint:wrapcheck // nothing was sent
+			return l, nil
 		}
 	}
-	return 0, fmt.Errorf("find a port: %d to %d are all taken", firstPort, lastPort-1)
+	return nil, fmt.Errorf("find a port: %d to %d are all taken", firstPort, lastPort-1)
+}
+
+func portOf(l net.Listener) int {
+	if a, ok := l.Addr().(*net.TCPAddr); ok {
+		return a.Port
+	}
+	return 0
 }
