@@ -125,7 +125,7 @@ func TestDrainIsAcknowledgedAndShown(t *testing.T) {
 // the death of the agent and of the instance itself. Plan says so too.
 func TestWhoDrainedIsNotForgotten(t *testing.T) {
 	t.Parallel()
-	file := shopFile(freePort(t), "")
+	file := shopFile(hosttest.FreePort(t), "")
 	n := start(t, file)
 	i := n.whole("shop", 2).Instances[0]
 	ref := backstay.NewRef("instance", i.ID)
