@@ -77,6 +77,36 @@ func TestAPostIsNeverSentTwice(t *testing.T) {
 	}
 }
 
+// From the first byte of an answer on there is one answer, and be it the promise
+// of one.
+func TestNobodyElseIsAskedOnceAnInterimAnswerIsOut(t *testing.T) {
+	var asked atomic.Int64
+	script := func(_ int, c net.Conn, in *bufio.Reader) {
+		if _, _, err := request(in); err == nil {
+			asked.Add(1)
+			_, _ = io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n")
+		}
+	}
+	a, b := listenRaw(t, script), listenRaw(t, script)
+	r := newRig(t, nil, a.addr, b.addr)
+	w := r.raw()
+	w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	for _, want := range []int{103, 502} {
+		if resp, _ := w.answer("GET"); resp.StatusCode != want {
+			t.Errorf("got %s, want %d", resp.Status, want)
+		}
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("%d servers were asked", n)
+	}
+	w.Close()
+	w = r.raw() // who does not know of interim answers has not seen one
+	w.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+	if resp, _ := w.answer("GET"); resp.StatusCode != 502 || asked.Load() != 3 {
+		t.Errorf("got %s, %d were asked", resp.Status, asked.Load())
+	}
+}
+
 func TestAPostOnAConnectionThatWasClosedBeforeGoesToAnother(t *testing.T) {
 	var posts atomic.Int64
 	closed := make(chan struct{})

@@ -141,3 +141,32 @@ func TestNothingIsReadBehindARefusedRequest(t *testing.T) {
 		}
 	}
 }
+
+// The last byte that a limit allows decides: nothing more has to come for a head
+// to be too long.
+func TestAHeadThatFillsItsLimitIsRefusedAtOnce(t *testing.T) {
+	line, rest := "GET /a HTTP/1.1\r\n", "Host: a\r\n"
+	for _, c := range []struct {
+		sent  string
+		limit int
+		code  string
+	}{
+		{line + rest, len(line + rest), "head_too_large"},
+		{line + rest, len(line+rest) + 1, ""},
+		{line[:8], 8, "line_too_long"},
+		{line[:8], 9, ""},
+		{line + rest + "\r\n", len(line+rest) + 2, "whole"},
+	} {
+		var r h1.Request
+		n, err := r.Parse([]byte(c.sent), h1.Limits{Head: c.limit})
+		got := "whole"
+		if e, refused := errors.AsType[*h1.Error](err); refused {
+			got = e.Code
+		} else if err != nil {
+			got = ""
+		}
+		if got != c.code || (err == nil) != (n == len(c.sent)) {
+			t.Errorf("%q with a limit of %d: %q, %d, %v", c.sent, c.limit, got, n, err)
+		}
+	}
+}
