@@ -8,12 +8,13 @@ import (
 
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/internal/golden"
 )
 
 // The pages about the wire and the codes are what the tables say.
 func TestReferenceIsUpToDate(t *testing.T) {
-	golden(t, filepath.Join("..", "docs", "reference", "codes.md"), codesPage())
-	golden(t, filepath.Join("..", "docs", "reference", "api.md"), apiPage())
+	golden.Check(t, filepath.Join("..", "docs", "reference", "codes.md"), codesPage())
+	golden.Check(t, filepath.Join("..", "docs", "reference", "api.md"), apiPage())
 }
 
 func codesPage() string {

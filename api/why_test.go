@@ -2,21 +2,16 @@ package api_test
 
 import (
 	"errors"
-	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/api/apitest"
+	"github.com/backstay/backstay/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // whyCase is a world and what is asked about it.
 type whyCase struct {
@@ -332,29 +327,12 @@ func TestWhy(t *testing.T) {
 			if p.State == "" || p.What == "" || len(p.Because) == 0 && !strings.HasPrefix(name, "role") {
 				t.Errorf("no proof: %+v", p)
 			}
-			golden(t, filepath.Join("testdata", "why", name+".txt"), p.String())
+			golden.Check(t, filepath.Join("testdata", "why", name+".txt"), p.String())
 		})
 	}
 	files, err := filepath.Glob("testdata/why/*.txt")
 	if err != nil || len(files) != len(whyCases) {
 		t.Errorf("%d golden files for %d cases, %v", len(files), len(whyCases), err)
-	}
-}
-
-// golden compares got with the text of a file.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	if *update {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(got), 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (- is kept, + is now):\n%s", name, d)
 	}
 }
 

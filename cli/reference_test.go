@@ -11,12 +11,13 @@ import (
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/daemon"
+	"github.com/backstay/backstay/internal/golden"
 )
 
 // The page about the command line is what the commands say of themselves.
 func TestReferenceIsUpToDate(t *testing.T) {
 	a := &app{Surroundings: &Surroundings{}, dirs: daemon.Dirs{Run: "/run/backstay", State: "/var/lib/backstay", Log: "/var/log/backstay"}}
-	golden(t, filepath.Join("..", "docs", "reference", "cli.md"), reference(a.root()))
+	golden.Check(t, filepath.Join("..", "docs", "reference", "cli.md"), reference(a.root()))
 }
 
 // Every command says what it does, has a group, and takes its arguments by rule.

@@ -1,22 +1,16 @@
 package cli
 
 import (
-	"errors"
-	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/api/apitest"
+	"github.com/backstay/backstay/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 func shop(st *api.Status) *api.Service { return &st.Services[1] }
 
@@ -145,7 +139,7 @@ func TestStatusScreen(t *testing.T) {
 			if strings.ContainsAny(text, "\x1b\r\x00") {
 				t.Errorf("drives a terminal: %q", text)
 			}
-			golden(t, filepath.Join("testdata", "status", name+".txt"), text)
+			golden.Check(t, filepath.Join("testdata", "status", name+".txt"), text)
 		})
 	}
 }
@@ -181,21 +175,5 @@ func TestColours(t *testing.T) {
 		if plain := renderStatus(st, style{}); !c.want && text != plain {
 			t.Error("not plain")
 		}
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	if *update {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(got), 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (- is kept, + is now):\n%s", name, d)
 	}
 }

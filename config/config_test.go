@@ -2,33 +2,14 @@ package config_test
 
 import (
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares got with the file called name, or writes it.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(name, []byte(got), 0o644); err != nil { //nolint:gosec // a golden file
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(want) != got {
-		t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
-	}
-}
 
 // corpus returns the files of testdata that match, of which there are enough.
 func corpus(tb testing.TB, pattern string, atLeast int) []string {
@@ -74,7 +55,7 @@ func TestBadFilesSayWhy(t *testing.T) {
 	for _, name := range corpus(t, "*.bad.yaml", 60) {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			e := mistakes(t, filepath.Base(name), read(t, name))
-			golden(t, strings.TrimSuffix(name, ".yaml")+".txt", e.Error()+"\n")
+			golden.Check(t, strings.TrimSuffix(name, ".yaml")+".txt", e.Error()+"\n")
 		})
 	}
 }

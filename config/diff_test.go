@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/internal/golden"
 )
 
 // TestPlanSaysWhatChangesAndWhatRequestsNotice compares with the plan.txt beside
@@ -27,7 +28,7 @@ func TestPlanSaysWhatChangesAndWhatRequestsNotice(t *testing.T) {
 			for _, n := range config.Notes(changes) {
 				fmt.Fprintf(&b, "note: %s\n", n)
 			}
-			golden(t, dir+"/plan.txt", b.String())
+			golden.Check(t, dir+"/plan.txt", b.String())
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/internal/golden"
 )
 
 func load(tb testing.TB, name string) *config.File {
@@ -30,7 +31,7 @@ func TestGoodFilesLoad(t *testing.T) {
 			for _, w := range f.Warnings() {
 				fmt.Fprintf(&b, "warning: line %d: %s: %s: %s (%s)\n", w.Line, w.Code, w.Key, w.What, w.Hint)
 			}
-			golden(t, strings.TrimSuffix(name, ".yaml")+".txt", b.String())
+			golden.Check(t, strings.TrimSuffix(name, ".yaml")+".txt", b.String())
 		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/internal/golden"
 )
 
 const reference = "../docs/reference/file.md"
@@ -33,7 +34,7 @@ func TestReferencePageIsUpToDate(t *testing.T) {
 	}
 	w.expansions()
 	w.b.WriteString("\n## Not in this version\n\nThese keys of the language are refused by their own message:\n\n" + w.later() + "\n")
-	golden(t, reference, w.b.String())
+	golden.Check(t, reference, w.b.String())
 }
 
 const preface = `# The file, key by key

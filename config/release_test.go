@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/internal/golden"
 )
 
 // TestReleaseIsTheDefinition compares with release.txt: the version is in it,
@@ -27,7 +28,7 @@ func TestReleaseIsTheDefinition(t *testing.T) {
 			all = append(all, string(text))
 		}
 	}
-	golden(t, "testdata/release.txt", strings.Join(all, "\n")+"\n")
+	golden.Check(t, "testdata/release.txt", strings.Join(all, "\n")+"\n")
 }
 
 func TestVersionOverTheFile(t *testing.T) {

@@ -2,14 +2,12 @@ package deploy
 
 import (
 	"errors"
-	"flag"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
-)
 
-var update = flag.Bool("update", false, "write the transcripts anew")
+	"github.com/backstay/backstay/internal/golden"
+)
 
 // plays are deploys, each from shop@1 in force.
 var plays = map[string]func(h *house){
@@ -110,22 +108,8 @@ func TestTranscripts(t *testing.T) {
 			inHouse(t, func(h *house) {
 				h.runs("v1", fine)
 				play(h)
-				golden(t, name, h.script())
+				golden.Check(t, filepath.Join("testdata", name+".txt"), h.script())
 			})
 		})
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".txt")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil || got != string(want) {
-		t.Errorf("got (%v)\n%s\nRead the difference; if it is right, run with -update.", err, got)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,10 +14,9 @@ import (
 	"time"
 
 	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/internal/golden"
 	"github.com/backstay/backstay/l7"
 )
-
-var update = flag.Bool("update", false, "write the golden texts anew")
 
 // api asks the proxy's own handler.
 func (r *rig) api(method, path string, body any) (int, string) {
@@ -172,24 +170,7 @@ func TestMetricsAreWhatTheyWere(t *testing.T) {
 	}
 	eventually(t, "three are counted", func() bool { return r.proxy.Stats().Frontends["web"].Requests == 3 })
 	_, text := r.api("GET", "/metrics", nil)
-	golden(t, "metrics.txt", timed.ReplaceAllString(text, "$1 T"))
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
+	golden.Check(t, filepath.Join("testdata", "metrics.txt"), timed.ReplaceAllString(text, "$1 T"))
 }
 
 func TestASnapshotSurvivesTheProxy(t *testing.T) {

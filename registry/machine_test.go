@@ -1,16 +1,15 @@
 package registry
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-)
 
-var update = flag.Bool("update", false, "write the transcripts anew")
+	"github.com/backstay/backstay/internal/golden"
+)
 
 // TestTranscripts plays the conversations in testdata/*.txt. A line at the
 // margin is a command, indented ones are what came of it; see talk.do.
@@ -21,19 +20,11 @@ func TestTranscripts(t *testing.T) {
 	}
 	for _, path := range paths {
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			want, err := os.ReadFile(path)
+			script, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := play(string(want))
-			if *update {
-				err = os.WriteFile(path, []byte(got), 0o644)
-			} else if got != string(want) {
-				t.Errorf("got\n%s\nRead the difference; if it is right, run with -update.", got)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			golden.Check(t, path, play(string(script)))
 		})
 	}
 }

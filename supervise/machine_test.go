@@ -2,7 +2,6 @@ package supervise
 
 import (
 	"bufio"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,10 +13,9 @@ import (
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/health"
+	"github.com/backstay/backstay/internal/golden"
 	"github.com/backstay/backstay/internal/keeperwire"
 )
-
-var update = flag.Bool("update", false, "write testdata anew")
 
 // TestTalks plays conversations with a fleet: each line of testdata/talk that
 // begins with > is what happens, the lines below it what the core wants done.
@@ -28,18 +26,11 @@ func TestTalks(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			want, err := os.ReadFile(file)
+			script, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := newTalk(t).play(string(want))
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != string(want) {
-				t.Errorf("got\n%s\nwant\n%s", got, want)
-			}
+			golden.Check(t, file, newTalk(t).play(string(script)))
 		})
 	}
 }

@@ -1,9 +1,7 @@
 package restart_test
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,10 +9,9 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/backstay/backstay/internal/golden"
 	"github.com/backstay/backstay/internal/restart"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // standard is the policy of a file that says nothing.
 func standard() restart.Policy {
@@ -92,24 +89,9 @@ func TestStories(t *testing.T) {
 		"failures of long ago do not count":         {standard(), "0s start\n" + strings.Repeat("+0s started\n+70s crashed\n", 14)},
 		"what was stopped is not started by a tick": {standard(), "0s tick\n0s stop\n0s crashed\n1s tick"},
 	} {
-		t.Run(name, func(t *testing.T) { golden(t, name, story(t, s.policy, s.lines)) })
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", strings.ReplaceAll(name, " ", "_")+".txt")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("got\n%swant\n%s", got, want)
+		t.Run(name, func(t *testing.T) {
+			golden.Check(t, filepath.Join("testdata", strings.ReplaceAll(name, " ", "_")+".txt"), story(t, s.policy, s.lines))
+		})
 	}
 }
 
