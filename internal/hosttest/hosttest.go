@@ -44,7 +44,7 @@ func FreePort(tb testing.TB) int {
 	tb.Helper()
 	for range manyPorts {
 		port := portOf(os.Getpid(), given.Add(1))
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue
 		}
