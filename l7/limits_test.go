@@ -124,6 +124,24 @@ func TestLimitsAreNamedByStatus(t *testing.T) {
 	}
 }
 
+// Whoever sends more than it may reads why, and not a reset.
+func TestARefusalArrivesBehindABodyThatNobodyReads(t *testing.T) {
+	r := newRig(t, func(s *l7.Snapshot) {
+		web(s, func(f *l7.Frontend) { f.Limits.Body = 1000 })
+	}, serveHTTP(t, named("a")))
+	for range 20 {
+		w := r.raw()
+		w.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n")
+		for range 20 {
+			w.send(bigBody(10_000))
+		}
+		if resp, body := w.answer("POST"); resp.StatusCode != 413 || body != "413 Request Entity Too Large\n" {
+			t.Fatalf("got %s %q", resp.Status, body)
+		}
+		w.ended()
+	}
+}
+
 func TestAFullHouseClosesTheOldestIdleOrSays503(t *testing.T) {
 	addr, arrived, open := gated(t)
 	r := newRig(t, func(s *l7.Snapshot) {
