@@ -259,16 +259,24 @@ func (o *oddNode) restarted() {
 // a deploy goes on: it takes in what is live, and the next deploy follows by
 // itself.
 func (o *oddNode) scaledAndEdited() {
-	version := o.install("")
+	version := o.install("--ready-after 1s")
+	change := func() {
+		o.t.Helper()
+		o.write(o.text())
+		o.must("apply", o.file, "--detach") // it does not wait for the deploy that is under way
+	}
 	o.underLoad(func() {
 		d := o.begin(version)
 		o.must("scale", "odd", "5")
 		o.stop = "drain: 19s, drain_long: 2s, grace: 2s"
-		o.apply()
+		change()
 		o.must("scale", "odd", "2")
 		o.must("scale", "odd", "--reset")
 		o.edit, o.replicas = "2", 4
-		o.apply()
+		change()
+		if now := find(o.status(), "odd").Deploy; now.ID != d.ID || now.State.Ended() {
+			o.t.Fatalf("the deploy was to be edited in the middle, and has ended: %s is %s", now.ID, now.State)
+		}
 		o.until("the edited release serves", func(s api.Status) string {
 			if now := s.Service("odd"); now.Deploy.ID == d.ID || now.Release == d.To {
 				return now.Release + " serves"

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -122,7 +123,11 @@ func (p *peers) serve(round int) {
 	if err != nil {
 		p.t.Fatalf("nginx: %v", err)
 	}
+	body, _ := io.ReadAll(resp.Body)
 	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || string(body) != "here" {
+		p.t.Errorf("nginx answered %s %q", resp.Status, body)
+	}
 	rounds := strconv.Itoa(round)
 	if got := p.as("redis", "redis-cli", "-p", strconv.Itoa(p.redis), "incr", "round"); got != rounds {
 		p.t.Errorf("redis counts %s, want %s", got, rounds)
@@ -206,6 +211,10 @@ func (p *peers) killKinds(kinds ...string) {
 // hold its port or its shared memory, must not keep the next one from starting.
 func (p *peers) killMain(all map[string]api.Instance) {
 	p.t.Helper()
+	trees := map[string][]int{}
+	for name, i := range all {
+		trees[name] = p.inCgroups(i.PID)
+	}
 	for _, i := range all {
 		if err := syscall.Kill(i.PID, syscall.SIGKILL); err != nil {
 			p.t.Fatal(err)
@@ -221,7 +230,13 @@ func (p *peers) killMain(all map[string]api.Instance) {
 		}
 		return ""
 	})
-	p.allWhole()
+	for name, i := range p.allWhole() { // what is left would answer in place of the next one
+		for _, pid := range p.inCgroups(i.PID) {
+			if slices.Contains(trees[name], pid) {
+				p.t.Errorf("the main process of %s was killed, and %d of its tree is left beside %d", name, pid, i.PID)
+			}
+		}
+	}
 }
 
 // stopClean stops all three and checks that they ended by themselves, with
@@ -232,8 +247,8 @@ func (p *peers) stopClean() {
 	p.must("down")
 	text := p.must("events")
 	for _, name := range []string{"web", "cache", "db"} {
-		if !strings.Contains(text, "service/"+name) || strings.Contains(lastLine(text, "service/"+name+"/"), "SIGKILL") {
-			p.t.Errorf("%s did not end by itself: %s", name, lastLine(text, "service/"+name+"/"))
+		if end := lastLine(text, "service/"+name+"/"); end == "" || strings.Contains(end, "SIGKILL") {
+			p.t.Errorf("%s did not end by itself: %q", name, end)
 		}
 	}
 	for _, pid := range pids {

@@ -95,10 +95,13 @@ func TestRollsLoseNothing(t *testing.T) {
 		version := fmt.Sprintf("v%d", i+2)
 		n.must("deploy", "shop", "--version", version)
 		if s := n.status().Service("shop"); s.Version != version || len(s.Instances) != 3 {
-			t.Fatalf("after the deploy of %s: version %s, %d instances", version, s.Version, len(s.Instances))
+			t.Errorf("after the deploy of %s: version %s, %d instances", version, s.Version, len(s.Instances))
+			break // what requests say of it is told below
 		}
 	}
-	l.until(int64(pick(100_000, 1_000_000)))
+	if !t.Failed() {
+		l.until(int64(pick(100_000, 1_000_000)))
+	}
 	l.end()
 	wrk.wellEnded(t)
 	l.nothingFailed()

@@ -2,6 +2,7 @@ package keeper_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"syscall"
 	"testing"
@@ -160,10 +161,15 @@ func (c *client) tryList() (map[string]keeperwire.Slot, error) {
 // until waits until the slot is in state.
 func (c *client) until(id string, state keeperwire.State) keeperwire.Slot {
 	c.t.Helper()
-	return c.when(id, func(s keeperwire.Slot) bool { return s.State == state })
+	return c.wait(id, fmt.Sprintf("state %d", state), func(s keeperwire.Slot) bool { return s.State == state })
 }
 
 func (c *client) when(id string, ok func(keeperwire.Slot) bool) keeperwire.Slot {
+	c.t.Helper()
+	return c.wait(id, "another", ok)
+}
+
+func (c *client) wait(id, want string, ok func(keeperwire.Slot) bool) keeperwire.Slot {
 	c.t.Helper()
 	deadline := time.Now().Add(hang)
 	for {
@@ -172,7 +178,7 @@ func (c *client) when(id string, ok func(keeperwire.Slot) bool) keeperwire.Slot 
 			return s
 		}
 		if time.Now().After(deadline) {
-			c.t.Fatalf("%s stays %+v", id, s)
+			c.t.Fatalf("%s is wanted in %s and stays %+v", id, want, s)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
@@ -196,7 +202,7 @@ func (c *client) event(ok func(keeperwire.Event) bool) keeperwire.Event {
 		}
 		m, err := c.read()
 		if err != nil {
-			c.t.Fatal(err)
+			c.t.Fatalf("the event that is waited for does not come: %v", err)
 		}
 		if m.Kind == keeperwire.EventMsg {
 			c.events = append(c.events, *m.Event)
