@@ -210,7 +210,7 @@ func (o *oddNode) pausedAndResumed() {
 		time.Sleep(500 * time.Millisecond) // what was being started is there
 		before := o.odds()
 		time.Sleep(time.Second) // in which a deploy that is not paused goes on
-		o.kill("agent", syscall.SIGKILL)
+		o.mustKill("agent", syscall.SIGKILL)
 		o.until("the agent is back", rolesOf("agent"))
 		if now := o.reaches(api.DeployPaused); now.ID != d.ID {
 			o.t.Errorf("%s is paused, not %s", now.ID, d.ID)
@@ -274,7 +274,7 @@ func (o *oddNode) scaledAndEdited() {
 		o.must("scale", "odd", "--reset")
 		o.edit, o.replicas = "2", 4
 		change()
-		if now := find(o.status(), "odd").Deploy; now.ID != d.ID || now.State.Ended() {
+		if now := o.status().Service("odd").Deploy; now.ID != d.ID || now.State.Ended() {
 			o.t.Fatalf("the deploy was to be edited in the middle, and has ended: %s is %s", now.ID, now.State)
 		}
 		o.until("the edited release serves", func(s api.Status) string {

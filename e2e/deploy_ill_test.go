@@ -177,9 +177,9 @@ func (o *oddNode) notAgain() {
 			o.t.Errorf("after %s the release that was undone ran %d times, %d before", after, now, tries)
 		}
 	}
-	o.kill("agent", syscall.SIGHUP)
+	o.mustKill("agent", syscall.SIGHUP)
 	check("SIGHUP")
-	o.kill("agent", syscall.SIGKILL)
+	o.mustKill("agent", syscall.SIGKILL)
 	check("kill -9 of the agent")
 	o.taken()
 	check("apply")

@@ -88,6 +88,11 @@ func TestNonsenseChangesNothing(t *testing.T) {
 	n.whole("shop", 2)
 	n.settled("shop")
 	h.before = h.picture()
+	for _, part := range []string{"/configs/", "/deploys/", "/releases/", "shop-", "agent pid"} {
+		if !strings.Contains(h.before, part) {
+			t.Fatalf("there is no %s in the picture of what must not change:\n%s", part, h.before)
+		}
+	}
 	factor := pick(1, 10)
 	h.files(badFiles * factor)
 	h.calls(badCalls * factor)
@@ -147,10 +152,28 @@ func (h *hostile) files(n int) {
 		}
 		h.offer(text)
 	}
-	for range max(0, n-len(corpus)) {
+	h.refused(n-len(corpus), func() bool {
 		text := mutate(h.random, []byte(h.good))
-		if _, err := config.Parse("mutant.yaml", text); err != nil { // some mutants are still good
-			h.offer(text)
+		if _, err := config.Parse("mutant.yaml", text); err == nil {
+			return false // some mutants are still good
+		}
+		h.offer(text)
+		return true
+	})
+}
+
+// refused calls try until it was refused n times: what means something does not
+// count.
+func (h *hostile) refused(n int, try func() bool) {
+	h.t.Helper()
+	const patience = 20
+	refused := 0
+	for tries := 0; refused < n; tries++ {
+		if tries > patience*n {
+			h.t.Fatalf("of %d tries %d were refused, want %d", tries, refused, n)
+		}
+		if try() {
+			refused++
 		}
 	}
 }
@@ -256,7 +279,7 @@ func (h *hostile) calls(n int) {
 	verbs := []string{"deploy", "rollback", "pause", "resume", "abort", "scale", "releases", "history", "progress", "fly", "", "deploy/../stop"}
 	bodies := []string{"", "{", "[]", "null", `{"replicas":"many"}`, `{"replicas":-1}`, `{"replicas":1e9}`, `{"x":1}`, `{"version":"v1","version":"v2"}`, `{"version":"../../etc"}`, `{"to":-5}`, `{"again":"yes"}`, "\xff\xfe", strings.Repeat("[", 5000), `{"version":"` + strings.Repeat("v", 70000) + `"}`}
 	queries := []string{"", "?x=1", "?ref=service/nothing", "?ref=", "?ref=a/b/c/d", "?tail=-1", "?tail=x", "?since=yesterday", "?after=zzz", "?from=a&to=b", "?follow=maybe", "?name=" + strings.Repeat("n", 400), "?ref=service/shop&ref=service/shop"}
-	for range n {
+	h.refused(n, func() bool {
 		method := methods[h.random.IntN(len(methods))]
 		var path string
 		switch h.random.IntN(4) {
@@ -271,7 +294,7 @@ func (h *hostile) calls(n int) {
 		}
 		body := bodies[h.random.IntN(len(bodies))]
 		if path == "/v1/services/shop/scale" && method == "PUT" && body == "null" || strings.HasPrefix(path, "/v1/events?") && strings.Contains(path, "follow") {
-			continue // these mean something
+			return false // these mean something
 		}
 		head := map[string]string{}
 		if h.random.IntN(2) == 0 {
@@ -280,8 +303,8 @@ func (h *hostile) calls(n int) {
 		if h.random.IntN(6) == 0 {
 			head["If-Match"] = "zz"
 		}
-		h.oneCall(method, path, head, body)
-	}
+		return h.oneCall(method, path, head, body)
+	})
 	for _, text := range []string{"", "\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\x16\x03\x01\x02\x00\x01", "GET /v1/status HTTP/1.1\r\n\r\n", "GET /v1/status HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", strings.Repeat("A", 100000) + "\r\n\r\n"} {
 		if text != "" {
 			_, _, _ = h.raw(http.MethodGet, []byte(text+"\r\n\r\n"))
@@ -289,18 +312,20 @@ func (h *hostile) calls(n int) {
 	}
 }
 
-func (h *hostile) oneCall(method, path string, head map[string]string, body string) {
+// oneCall makes a call and reports whether it was refused.
+func (h *hostile) oneCall(method, path string, head map[string]string, body string) bool {
 	h.t.Helper()
 	status, text := h.call(method, path, head, []byte(body))
 	if status < 400 || method == "HEAD" {
-		return // it meant something, and only reads: the picture would show otherwise
+		return false // it meant something, and only reads: the picture would show otherwise
 	}
 	var p backstay.Problem
 	if err := json.Unmarshal(text, &p); err != nil {
 		h.t.Errorf("%s %.200s answered %d without a problem: %.200q", method, path, status, text)
-		return
+		return true
 	}
 	h.fullyTold(p, method+" "+path+" "+body)
+	return true
 }
 
 // told reports whether an error says what is wrong and what to do, as text or as
@@ -315,7 +340,7 @@ func (h *hostile) lines(n int) {
 	h.t.Helper()
 	commands := []string{"status", "why", "logs", "deploy", "rollback", "pause", "resume", "abort", "releases", "history", "diff", "scale", "restart", "drain", "undrain", "events", "validate", "plan", "apply", "statsu", "", "--", "-", "fly"}
 	args := []string{"shpo", "shop-zzzzzz", "service/none", "--nonsense", "-x", "--output", "-o", "xml", "--version", "", "-n", "many", "--since", "yesterday", "/nonexistent.yaml", "/dev/null", "-1", "99999999999999999999", "shop@0", "shop@x", "--to", "\x1b[31m", "--wait", "5", "ü", strings.Repeat("y", 5000)}
-	for range n {
+	h.refused(n, func() bool {
 		line := []string{commands[h.random.IntN(len(commands))]}
 		for range h.random.IntN(4) {
 			line = append(line, args[h.random.IntN(len(args))])
@@ -331,5 +356,6 @@ func (h *hostile) lines(n int) {
 		if status != 0 && status != int(backstay.ExitChanges) && !told(errs) {
 			h.t.Errorf("backstay %q ended with %d and does not say what to do: %q", line, status, errs)
 		}
-	}
+		return status != 0 && status != int(backstay.ExitChanges)
+	})
 }

@@ -265,11 +265,22 @@ func (o *oddNode) watched(id string, f func(api.Progress)) (d api.Deploy) {
 	return d
 }
 
-// kill kills every process of a role.
-func (o *oddNode) kill(kind string, sig syscall.Signal) {
+// kill kills every process of a role, and says how many there were.
+func (o *oddNode) kill(kind string, sig syscall.Signal) (killed int) {
 	o.t.Helper()
 	for _, pid := range o.pidsOf(kind) {
-		_ = syscall.Kill(pid, sig)
+		if syscall.Kill(pid, sig) == nil {
+			killed++
+		}
+	}
+	return killed
+}
+
+// mustKill is kill of what has to be there.
+func (o *oddNode) mustKill(kind string, sig syscall.Signal) {
+	o.t.Helper()
+	if o.kill(kind, sig) == 0 {
+		o.t.Fatalf("there is no %s to be killed", kind)
 	}
 }
 

@@ -199,7 +199,11 @@ func rolesOf(names ...string) func(api.Status) string {
 func (p *peers) killKinds(kinds ...string) {
 	p.t.Helper()
 	for _, kind := range kinds {
-		for _, pid := range p.pidsOf(kind) {
+		pids := p.pidsOf(kind)
+		if len(pids) == 0 {
+			p.t.Fatalf("there is no %s to be killed", kind)
+		}
+		for _, pid := range pids {
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				p.t.Fatal(err)
 			}

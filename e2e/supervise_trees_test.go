@@ -17,6 +17,7 @@ import (
 // agent must have time for all others.
 func (n *node) crashLoops() {
 	const window = 8 * time.Second
+	const doubled = 8 // starts within it, from a pause of 100 ms on that doubles, less the jitter
 	n.serve(`
   loop:
     run: { exec: [/bin/false], user: USER }
@@ -38,10 +39,14 @@ func (n *node) crashLoops() {
 	time.Sleep(time.Duration(pick(0, 60)) * time.Second) // the long form looks at loops that have backed off
 	s := n.status()
 	pids := []int{s.Role("keeper").PID, s.Role("agent").PID}
-	before := cpuOf(n.t, pids)
+	before, starts := cpuOf(n.t, pids), startsOf(s)
 	time.Sleep(window)
 	share := float64(cpuOf(n.t, pids)-before) / float64(window)
-	n.t.Logf("keeper and agent used %.1f %% of a core", 100*share)
+	starts = startsOf(n.status()) - starts
+	n.t.Logf("keeper and agent used %.1f %% of a core for %d starts", 100*share, starts)
+	if starts == 0 || starts > 50*doubled {
+		n.t.Errorf("fifty instances were started %d times in %v, pauses that double from 100ms allow %d", starts, window, 50*doubled)
+	}
 	if share > 0.5 { // ten times what is promised: a ceiling, not a measurement
 		n.t.Errorf("keeper and agent used %.0f %% of a core", 100*share)
 	}
@@ -53,6 +58,14 @@ func (n *node) crashLoops() {
 		return ""
 	})
 	n.serve("")
+}
+
+// startsOf counts the starts of all that loops.
+func startsOf(s api.Status) (starts int) {
+	for _, i := range s.Service("loop").Instances {
+		starts += i.Starts
+	}
+	return starts
 }
 
 // cpuOf returns the time that processes have used so far.
