@@ -180,6 +180,20 @@ func sendTo(to int, frame []byte, fd int) error {
 	return err
 }
 
+// feedAll sends what this turn has to tell. Who hears that a run has ended may
+// look for its last words: they are in the log, unless the disk hangs.
+func (k *keeper) feedAll() {
+	if !k.unfed {
+		return
+	}
+	k.pumper.Settle()
+	k.Work()
+	k.unfed = false
+	for _, c := range k.conns {
+		k.feed(c)
+	}
+}
+
 // feed sends the events that c has not had, as far as there is room.
 func (k *keeper) feed(c *conn) {
 	for c.subscribed && c.fd >= 0 && len(c.queue) == 0 && c.next <= k.ring.Last() {

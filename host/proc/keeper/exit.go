@@ -98,8 +98,8 @@ func (s *slot) code() (keeperwire.Exit, bool) {
 // counts as a crash; a stop never does.
 func (k *keeper) ended(s *slot, x keeperwire.Exit, told bool) {
 	k.staged(s)
-	if s.piped {
-		s.rec.Slot.Dropped = k.pumper.Drain(s.place, s.rec.Slot.Dropped)
+	if s.log != "" {
+		k.pumper.Drain(s.place)
 	}
 	r := &s.rec
 	wasStarting := r.Slot.State == keeperwire.Starting
@@ -166,9 +166,6 @@ func (k *keeper) clear(s *slot) {
 
 // gone is the end of a run: nothing of it is left.
 func (k *keeper) gone(s *slot) {
-	if s.piped {
-		s.rec.Slot.Dropped = k.pumper.Drain(s.place, s.rec.Slot.Dropped)
-	}
 	r := &s.rec
 	ev := restart.Exited
 	switch {

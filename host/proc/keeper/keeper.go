@@ -47,6 +47,7 @@ type keeper struct {
 	frame   []byte // for frames that come in
 	out     []byte // and go out
 	dice    uint64
+	unfed   bool // there are events that no client has got
 	leaving bool // PID 1 was told to end: when all have
 	left    bool // leave now
 }
@@ -66,11 +67,12 @@ func Run(dir string) error {
 		return err
 	}
 	for !k.left {
-		k.nextTurns()
 		k.At(k.soonest())
 		if err := k.Turn(k.timers); err != nil {
 			return err
 		}
+		k.nextTurns()
+		k.feedAll()
 	}
 	k.trees.Clear("") // what is empty; the next keeper makes what it needs
 	return nil
@@ -133,7 +135,7 @@ func (k *keeper) begin() (err error) {
 	if k.Loop, err = sys.NewLoop(); err != nil {
 		return err
 	}
-	k.pumper, err = pump.New(func(place int, id string, total uint64) { k.Do(func() { k.lost(place, id, total) }) })
+	k.pumper, err = pump.New(func(place int, id string, total uint64, tell bool) { k.Do(func() { k.lost(place, id, total, tell) }) })
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,22 @@ func (k *keeper) pipeDir(s *slot) string { return k.dir + "/i/" + s.rec.Slot.ID 
 
 func (k *keeper) pipeAt(s *slot, i int) string { return k.pipeDir(s) + "/" + pipeNames[i] }
 
+// stdio are stdin, stdout and stderr for a run of s that begins: those of the run
+// before where they are there still, for this stands between a death and the next
+// start.
+func (k *keeper) stdio(s *slot, log string) (ends [3]int, err error) {
+	if log != "" && log == s.log {
+		if ends, err = k.childEnds(s, log); err == nil {
+			k.pumper.Fresh(s.place)
+			return ends, nil
+		}
+	}
+	if err := k.openPipes(s, log, true); err != nil {
+		return ends, err
+	}
+	return k.childEnds(s, log)
+}
+
 // openPipes makes the FIFOs of s where they are not, and gives our ends to the
 // pumper: read and write, so that there is never an end of file, and a child
 // never a SIGPIPE, whoever dies. fresh says that a run begins.
@@ -37,15 +53,19 @@ func (k *keeper) openPipes(s *slot, log string, fresh bool) error {
 			sys.CloseFD(&fds[0])
 			return sys.Fail("open FIFO "+pipeNames[i], err)
 		}
-		if s.spec.SetIDs && syscall.Geteuid() == 0 { // so that it may open /dev/stdout
-			_ = syscall.Lchown(k.pipeAt(s, i), int(s.spec.UID), int(s.spec.GID))
-		}
+		s.pipes[i] = inode(fds[i])
 	}
-	s.piped = true
+	s.log = log
 	k.pumper.Open(pump.Source{
 		Place: s.place, ID: s.rec.Slot.ID, Pipes: fds, Log: log, Limits: limits(&s.spec), Lost: s.rec.Slot.Dropped, Fresh: fresh,
 	})
 	return nil
+}
+
+func inode(fd int) uint64 {
+	var st syscall.Stat_t
+	_ = syscall.Fstat(fd, &st)
+	return st.Ino
 }
 
 func limits(s *keeperwire.Spec) pump.Limits {
@@ -71,21 +91,36 @@ func openPipe(path string, fd *int) (err error) {
 	return nil
 }
 
-// childEnds are stdin, stdout and stderr for a child of s. They are opened by
-// path, as descriptions of their own: ours do not block, and its may.
-func (k *keeper) childEnds(s *slot, log string) (stdio [3]int, err error) {
+// childEnds opens what a child of s gets, by path, as descriptions of their own:
+// ours do not block, and its may. It owns them, so that it may open /dev/stdout.
+func (k *keeper) childEnds(s *slot, log string) (ends [3]int, err error) {
 	paths := [3]string{"/dev/null", "/dev/null", "/dev/null"}
 	if log != "" {
 		paths[1], paths[2] = k.pipeAt(s, 0), k.pipeAt(s, 1)
 	}
-	stdio = [3]int{-1, -1, -1}
+	ends = [3]int{-1, -1, -1}
 	for i, path := range paths {
-		if stdio[i], err = sys.Open(path, syscall.O_RDWR, 0); err != nil {
-			closeAll(&stdio)
-			return stdio, sys.Fail("open "+path, err)
+		ends[i], err = sys.Open(path, syscall.O_RDWR, 0)
+		if err == nil && log != "" && i > 0 {
+			err = s.give(ends[i], i-1)
+		}
+		if err != nil {
+			closeAll(&ends)
+			return ends, sys.Fail("open "+path, err)
 		}
 	}
-	return stdio, nil
+	return ends, nil
+}
+
+// give gives an end of FIFO i to the user of s, if it is the FIFO that we read.
+func (s *slot) give(fd, i int) error {
+	if inode(fd) != s.pipes[i] {
+		return syscall.ESTALE
+	}
+	if s.spec.SetIDs && syscall.Geteuid() == 0 {
+		_ = syscall.Fchown(fd, int(s.spec.UID), int(s.spec.GID))
+	}
+	return nil
 }
 
 func closeAll(fds *[3]int) {
@@ -95,12 +130,14 @@ func closeAll(fds *[3]int) {
 }
 
 // lost is told by the pumper how much of a log could not be written.
-func (k *keeper) lost(place int, id string, total uint64) {
+func (k *keeper) lost(place int, id string, total uint64, tell bool) {
 	s := k.places[place]
 	if s == nil || s.rec.Slot.ID != id {
 		return
 	}
 	s.rec.Slot.Dropped = total
 	k.save(s)
-	k.tell(s, keeperwire.Event{Kind: keeperwire.EvLogDropped, N: total})
+	if tell {
+		k.tell(s, keeperwire.Event{Kind: keeperwire.EvLogDropped, N: total})
+	}
 }

@@ -23,6 +23,7 @@ func no(code, text string) error {
 
 // handle answers one request. What it is not done with it says later, by events.
 func (k *keeper) handle(c *conn, m *keeperwire.Msg, fds *[]int) {
+	k.feedAll()
 	answer, fd := &keeperwire.Msg{Kind: keeperwire.OK}, -1
 	var err error
 	switch m.Kind {
@@ -71,6 +72,7 @@ func (k *keeper) handle(c *conn, m *keeperwire.Msg, fds *[]int) {
 	if refused, ok := errors.AsType[*keeperwire.Msg](err); ok {
 		answer = refused
 	}
+	k.feedAll() // what the request has caused comes before its answer
 	answer.N = m.N
 	k.send(c, answer, fd)
 }

@@ -18,7 +18,8 @@ type slot struct {
 	place int
 
 	proc
-	piped bool // the pumper has its FIFOs
+	log   string    // where the pumper writes what it prints; empty is nowhere
+	pipes [2]uint64 // inodes of the FIFOs that the pumper reads
 
 	heard   time.Duration // its last word to us
 	lookAt  time.Duration // when to look whether its tree is gone, or its code known
@@ -141,8 +142,8 @@ func (k *keeper) become(s *slot, state keeperwire.State) {
 // rest is a slot that nobody wants running: what it holds open is closed.
 func (k *keeper) rest(s *slot, state keeperwire.State) {
 	s.retryAt, s.waits, s.rec.Slot.Why = 0, "", ""
-	if s.piped {
-		s.piped = false
+	if s.log != "" {
+		s.log = ""
 		k.pumper.Close(s.place)
 	}
 	k.become(s, state)
@@ -159,7 +160,8 @@ func (k *keeper) save(s *slot) bool {
 	return err == nil
 }
 
-// tell adds an event about s to the ring, and wakes who listens.
+// tell adds an event about s to the ring; clients get it at the end of this turn,
+// when what it was about has been done.
 func (k *keeper) tell(s *slot, e keeperwire.Event) {
 	r := &s.rec.Slot
 	e.At, e.Boot, e.ID, e.State = sys.Wall(), int64(sys.Boottime()), r.ID, r.State
@@ -168,9 +170,7 @@ func (k *keeper) tell(s *slot, e keeperwire.Event) {
 	}
 	e.NextStart, e.Starts, e.Failures = r.NextStart, r.Starts, r.Failures
 	k.ring.Add(&e)
-	for _, c := range k.conns {
-		k.feed(c)
-	}
+	k.unfed = true
 }
 
 // stop asks the main process to end, and kills the tree when its grace is over.

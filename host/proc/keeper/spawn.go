@@ -92,10 +92,7 @@ func (k *keeper) launch(s *slot) error {
 	if err != nil {
 		return sys.Fail("read spec", err)
 	}
-	if err := k.openPipes(s, spec.LogFile, true); err != nil {
-		return err
-	}
-	stdio, err := k.childEnds(s, spec.LogFile)
+	stdio, err := k.stdio(s, spec.LogFile)
 	if err != nil {
 		return err
 	}

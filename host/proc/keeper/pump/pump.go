@@ -22,21 +22,21 @@ const (
 	syncEvery = time.Second
 	dropTold  = 10 * time.Second // between events about bytes that are dropped
 
-	// drainWithin is how long the loop waits for the last words of a run: a disk
-	// that works takes far less, and one that hangs must not hold a restart up.
-	drainWithin = 100 * time.Millisecond
+	// settleWithin is how long the keeper waits for the last words of a run before
+	// it says that it has ended: a disk that works takes far less.
+	settleWithin = 100 * time.Millisecond
 )
 
 // Pumper is the loop. What it owns nobody else touches: the keeper sends it jobs.
 type Pumper struct {
 	*sys.Loop
 
-	lost    func(place int, id string, total uint64)
+	lost    Lost
 	null    int
 	scratch [2]int // a pipe to look into FIFOs with
 	peeked  []byte
 	taps    map[int]*tap
-	late    chan struct{} // of the keeper: a drain that took too long and may go on
+	late    chan struct{} // of the keeper: what took too long and may go on
 
 	unsynced []int // descriptors of logs written since the last sync
 	syncAt   time.Duration
@@ -52,12 +52,16 @@ type tap struct {
 	pipes   [2]int           // our ends of stdout's and stderr's FIFO
 	tornAt  [2]time.Duration // when a line that has not ended is written without its end
 	dropped uint64           // bytes, of all runs
+	told    uint64           // of them, what the keeper knows
 	saidAt  time.Duration
 }
 
-// New returns a pumper at work. lost is called, in its loop, with how much
-// of a log was dropped.
-func New(lost func(place int, id string, total uint64)) (*Pumper, error) {
+// Lost is told, in the pumper's loop, how many bytes of a log were ever dropped,
+// and whether that is worth an event.
+type Lost func(place int, id string, total uint64, loud bool)
+
+// New returns a pumper at work.
+func New(lost Lost) (*Pumper, error) {
 	p := &Pumper{lost: lost, peeked: make([]byte, peekSize), taps: map[int]*tap{}}
 	var err error
 	if p.Loop, err = sys.NewLoop(); err != nil {
@@ -90,15 +94,15 @@ type Source struct {
 	Fresh  bool   // a run begins
 }
 
-// Open takes on s, in place of what was there before: an earlier run may have
-// left something in the same FIFOs.
+// Open takes on s, in place of what was there before.
 func (p *Pumper) Open(s Source) {
 	p.Do(func() {
 		t := p.taps[s.Place]
 		if t == nil || t.id != s.ID {
-			t = &tap{place: s.Place, id: s.ID, pipes: [2]int{-1, -1}, logfile: noLog, dropped: s.Lost}
+			t = &tap{place: s.Place, id: s.ID, pipes: [2]int{-1, -1}, logfile: noLog, dropped: s.Lost, told: s.Lost}
 			p.taps[s.Place] = t
 		}
+		p.lastWords(t)
 		if t.path != s.Log {
 			t.close()
 			t.path = s.Log
@@ -110,6 +114,15 @@ func (p *Pumper) Open(s Source) {
 			t.pipes[i], t.tornAt[i] = fd, 0
 			p.Watch(fd, func(uint32) { p.pump(t, i, false) })
 		}
+	})
+}
+
+// Fresh says that a run begins with the streams of the one before.
+func (p *Pumper) Fresh(place int) {
+	p.on(place, func(t *tap) {
+		p.lastWords(t)
+		t.fresh, t.retryAt = true, 0
+		t.open(p.Clock)
 	})
 }
 
@@ -125,17 +138,18 @@ func (p *Pumper) on(place int, f func(t *tap)) {
 // Limit changes the bounds of a log that is there.
 func (p *Pumper) Limit(place int, lim Limits) { p.on(place, func(t *tap) { t.limits = lim }) }
 
-// Close closes what is open at place. What was dropped is remembered: the next
-// run's log says it.
+// Close writes what is unread and closes what is open at place. What was dropped
+// is remembered: the next run's log says it.
 func (p *Pumper) Close(place int) { p.on(place, p.close) }
 
 func (p *Pumper) close(t *tap) {
+	p.lastWords(t)
 	p.Unwatch(&t.pipes[0])
 	p.Unwatch(&t.pipes[1])
 	t.close()
 }
 
-// Forget closes what is open at place, for ever.
+// Forget is Close for ever.
 func (p *Pumper) Forget(place int) {
 	p.on(place, func(t *tap) {
 		p.close(t)
@@ -143,36 +157,8 @@ func (p *Pumper) Forget(place int) {
 	})
 }
 
-// Drain has what a run left unread written before anybody hears that it has
-// ended, unless the disk hangs, and returns how much was ever dropped: lost, if it
-// cannot say.
-func (p *Pumper) Drain(place int, lost uint64) uint64 {
-	select {
-	case <-p.late:
-		p.late = nil
-	default:
-		if p.late != nil {
-			return lost // it hangs still
-		}
-	}
-	done, total := make(chan struct{}), lost
-	p.Do(func() {
-		if t := p.taps[place]; t != nil {
-			p.lastWords(t)
-			total = t.dropped
-		}
-		close(done)
-	})
-	timer := time.NewTimer(drainWithin)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return total
-	case <-timer.C:
-		p.late = done
-		return lost
-	}
-}
+// Drain has what a run left unread written; Settle says when.
+func (p *Pumper) Drain(place int) { p.on(place, p.lastWords) }
 
 // lastWords moves what is unread now: what a living grandchild writes on is not
 // waited for.
@@ -185,6 +171,30 @@ func (p *Pumper) lastWords(t *tap) {
 		for n := 1; left > 0 && n > 0; left -= n {
 			n = p.pump(t, i, true)
 		}
+	}
+	if t.dropped != t.told {
+		p.tell(t, false)
+	}
+}
+
+// Settle returns when all that was asked before is done, unless the disk hangs.
+func (p *Pumper) Settle() {
+	select {
+	case <-p.late:
+		p.late = nil
+	default:
+		if p.late != nil {
+			return // it hangs still
+		}
+	}
+	done := make(chan struct{})
+	p.Do(func() { close(done) })
+	timer := time.NewTimer(settleWithin)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		p.late = done
 	}
 }
 
@@ -224,7 +234,7 @@ func (p *Pumper) pump(t *tap, i int, last bool) int {
 	}
 	if t.lost > 0 && t.confess() {
 		t.saidAt = 0
-		p.tell(t)
+		p.tell(t, true)
 	}
 	if t.full() && !t.rotate(p.Clock) {
 		return p.drop(t, i)
@@ -295,12 +305,15 @@ func (p *Pumper) drop(t *tap, i int) int {
 	t.dropped += uint64(n)
 	if p.Clock >= t.saidAt {
 		t.saidAt = p.Clock + dropTold
-		p.tell(t)
+		p.tell(t, true)
 	}
 	return int(n)
 }
 
-func (p *Pumper) tell(t *tap) { p.lost(t.place, t.id, t.dropped) }
+func (p *Pumper) tell(t *tap, loud bool) {
+	t.told = t.dropped
+	p.lost(t.place, t.id, t.dropped, loud)
+}
 
 // syncSoon has what was written on the disk in a second. The descriptor is one
 // more: the log may be rotated until then.

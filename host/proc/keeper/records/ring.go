@@ -38,7 +38,8 @@ func OpenRing(path string) (*Ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Ring{fd: fd, first: 1, end: ringHead, buf: make([]byte, 0, maxEventSize)}
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	r := &Ring{fd: fd, first: 1, end: ringHead, buf: make([]byte, 8+maxEventSize)}
 	r.load()
 	return r, nil
 }
@@ -65,19 +66,15 @@ func (r *Ring) First() uint64 { return r.first }
 func (r *Ring) Last() uint64 { return r.first + uint64(len(r.at)) - 1 }
 
 func (r *Ring) read(at uint32) (e keeperwire.Event, size uint32, ok bool) {
-	var h [8]byte
-	if n, err := syscall.Pread(r.fd, h[:], int64(at)); err != nil || n < len(h) {
+	have, err := syscall.Pread(r.fd, r.buf, int64(at))
+	if err != nil || have < 8 {
 		return e, 0, false
 	}
-	n := le32(h[:])
-	if n == 0 || n > maxEventSize {
+	n, sum := le32(r.buf), le32(r.buf[4:])
+	if n == 0 || n > uint32(have-8) || crc32.Checksum(r.buf[8:8+n], castagnoli) != sum {
 		return e, 0, false
 	}
-	b := r.buf[:n]
-	if m, err := syscall.Pread(r.fd, b, int64(at)+8); err != nil || m < len(b) || crc32.Checksum(b, castagnoli) != le32(h[4:]) {
-		return e, 0, false
-	}
-	e, err := keeperwire.DecodeEvent(b)
+	e, err = keeperwire.DecodeEvent(r.buf[8 : 8+n])
 	return e, n + 8, err == nil
 }
 

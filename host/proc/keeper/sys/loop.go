@@ -33,7 +33,7 @@ func NewLoop() (*Loop, error) {
 		}
 	}
 	l.Watch(l.timer, func(uint32) { drainBell(l.timer) })
-	l.Watch(l.bell[0], func(uint32) { l.work() })
+	l.Watch(l.bell[0], func(uint32) { l.Work() })
 	return l, nil
 }
 
@@ -80,7 +80,8 @@ func (l *Loop) Do(job func()) {
 	_, _ = syscall.Write(l.bell[1], []byte{1}) // full: it is awake
 }
 
-func (l *Loop) work() {
+// Work does the jobs that have come.
+func (l *Loop) Work() {
 	drainBell(l.bell[0])
 	l.mu.Lock()
 	jobs := l.jobs

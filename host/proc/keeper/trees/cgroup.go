@@ -78,15 +78,22 @@ func field(b []byte, name string) string {
 // count of kills with that of the parent's cgroup).
 func (f *Forest) Open(path string) (int, error) {
 	f.Clear(path)
-	dir := f.base
-	_ = sys.Mkdir(dir) // removed by hand
-	for part := range strings.SplitSeq(path, "/") {
-		dir += "/" + part
-		if err := sys.Mkdir(dir); err != nil {
-			return -1, err
+	if err := f.make(f.base + "/" + path); err != nil {
+		return -1, err
+	}
+	return sys.Open(f.base+"/"+path, sys.OpenPath|syscall.O_DIRECTORY, 0)
+}
+
+// make makes a cgroup, and those above it where they are missing: all of them may
+// have been removed by hand.
+func (f *Forest) make(dir string) error {
+	err := sys.Mkdir(dir)
+	if err == syscall.ENOENT && len(dir) > len(f.root) {
+		if err = f.make(dir[:strings.LastIndexByte(dir, '/')]); err == nil {
+			err = sys.Mkdir(dir)
 		}
 	}
-	return sys.Open(dir, sys.OpenPath|syscall.O_DIRECTORY, 0)
+	return err
 }
 
 // Has reports whether pid is in t: always, where nobody can say.
