@@ -186,8 +186,11 @@ func (k *keeper) feedAll() {
 	if !k.unfed {
 		return
 	}
-	k.pumper.Settle()
-	k.Work()
+	if k.drains {
+		k.drains = false
+		k.pumper.Settle()
+		k.Work() // it may have told what was lost
+	}
 	k.unfed = false
 	for _, c := range k.conns {
 		k.feed(c)

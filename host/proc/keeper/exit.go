@@ -98,8 +98,9 @@ func (s *slot) code() (keeperwire.Exit, bool) {
 // counts as a crash; a stop never does.
 func (k *keeper) ended(s *slot, x keeperwire.Exit, told bool) {
 	k.staged(s)
-	if s.log != "" {
+	if s.log != "" && k.pumper.Unread(s.pipes) {
 		k.pumper.Drain(s.place)
+		k.drains = true
 	}
 	r := &s.rec
 	wasStarting := r.Slot.State == keeperwire.Starting

@@ -48,6 +48,7 @@ type keeper struct {
 	out     []byte // and go out
 	dice    uint64
 	unfed   bool // there are events that no client has got
+	drains  bool // and last words that may not be in the log yet
 	leaving bool // PID 1 was told to end: when all have
 	left    bool // leave now
 }

@@ -53,9 +53,8 @@ func (k *keeper) openPipes(s *slot, log string, fresh bool) error {
 			sys.CloseFD(&fds[0])
 			return sys.Fail("open FIFO "+pipeNames[i], err)
 		}
-		s.pipes[i] = inode(fds[i])
 	}
-	s.log = log
+	s.log, s.pipes = log, fds
 	k.pumper.Open(pump.Source{
 		Place: s.place, ID: s.rec.Slot.ID, Pipes: fds, Log: log, Limits: limits(&s.spec), Lost: s.rec.Slot.Dropped, Fresh: fresh,
 	})
@@ -114,7 +113,7 @@ func (k *keeper) childEnds(s *slot, log string) (ends [3]int, err error) {
 
 // give gives an end of FIFO i to the user of s, if it is the FIFO that we read.
 func (s *slot) give(fd, i int) error {
-	if inode(fd) != s.pipes[i] {
+	if inode(fd) != inode(s.pipes[i]) {
 		return syscall.ESTALE
 	}
 	if s.spec.SetIDs && syscall.Geteuid() == 0 {

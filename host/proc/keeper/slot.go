@@ -18,8 +18,8 @@ type slot struct {
 	place int
 
 	proc
-	log   string    // where the pumper writes what it prints; empty is nowhere
-	pipes [2]uint64 // inodes of the FIFOs that the pumper reads
+	log   string // where the pumper writes what it prints; empty is nowhere
+	pipes [2]int // our ends of its FIFOs, which the pumper reads and closes
 
 	heard   time.Duration // its last word to us
 	lookAt  time.Duration // when to look whether its tree is gone, or its code known

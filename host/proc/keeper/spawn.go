@@ -134,7 +134,7 @@ func (k *keeper) begun(s *slot, p proc, spec *keeperwire.Spec) {
 func (k *keeper) follow(p proc, ended, said func()) {
 	_, _ = sys.Again(func() (int, error) { return syscall.Write(p.link, []byte{1}) })
 	k.Watch(p.pidfd, func(uint32) { ended() })
-	k.Watch(p.link, func(uint32) { said() })
+	k.WatchEnd(p.link, func(uint32) { said() })
 }
 
 // spawn clones the stage for spec, whose processes carry mark.

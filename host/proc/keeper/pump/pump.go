@@ -36,6 +36,7 @@ type Pumper struct {
 	scratch [2]int // a pipe to look into FIFOs with
 	peeked  []byte
 	taps    map[int]*tap
+	dropped atomic.Bool   // bytes of any log, ever
 	late    chan struct{} // of the keeper: what took too long and may go on
 
 	unsynced []int // descriptors of logs written since the last sync
@@ -119,28 +120,27 @@ func (p *Pumper) Open(s Source) {
 
 // Fresh says that a run begins with the streams of the one before.
 func (p *Pumper) Fresh(place int) {
-	p.on(place, func(t *tap) {
+	p.Later(p.on(place, func(t *tap) {
 		p.lastWords(t)
 		t.fresh, t.retryAt = true, 0
-		t.open(p.Clock)
-	})
+	}))
 }
 
-// on has f done with the tap of a slot that has one.
-func (p *Pumper) on(place int, f func(t *tap)) {
-	p.Do(func() {
+// on is f done with the tap of a slot that has one.
+func (p *Pumper) on(place int, f func(t *tap)) func() {
+	return func() {
 		if t := p.taps[place]; t != nil {
 			f(t)
 		}
-	})
+	}
 }
 
 // Limit changes the bounds of a log that is there.
-func (p *Pumper) Limit(place int, lim Limits) { p.on(place, func(t *tap) { t.limits = lim }) }
+func (p *Pumper) Limit(place int, lim Limits) { p.Do(p.on(place, func(t *tap) { t.limits = lim })) }
 
 // Close writes what is unread and closes what is open at place. What was dropped
 // is remembered: the next run's log says it.
-func (p *Pumper) Close(place int) { p.on(place, p.close) }
+func (p *Pumper) Close(place int) { p.Do(p.on(place, p.close)) }
 
 func (p *Pumper) close(t *tap) {
 	p.lastWords(t)
@@ -151,14 +151,20 @@ func (p *Pumper) close(t *tap) {
 
 // Forget is Close for ever.
 func (p *Pumper) Forget(place int) {
-	p.on(place, func(t *tap) {
+	p.Do(p.on(place, func(t *tap) {
 		p.close(t)
 		delete(p.taps, place)
-	})
+	}))
+}
+
+// Unread reports whether there is something to drain from streams that were given
+// to Open, or to say about what was dropped.
+func (p *Pumper) Unread(pipes [2]int) bool {
+	return p.dropped.Load() || sys.Readable(pipes[0], pipes[1])
 }
 
 // Drain has what a run left unread written; Settle says when.
-func (p *Pumper) Drain(place int) { p.on(place, p.lastWords) }
+func (p *Pumper) Drain(place int) { p.Do(p.on(place, p.lastWords)) }
 
 // lastWords moves what is unread now: what a living grandchild writes on is not
 // waited for.
@@ -301,6 +307,7 @@ func (p *Pumper) drop(t *tap, i int) int {
 	if err != nil || n <= 0 {
 		return 0
 	}
+	p.dropped.Store(true)
 	t.lost += uint64(n)
 	t.dropped += uint64(n)
 	if p.Clock >= t.saidAt {

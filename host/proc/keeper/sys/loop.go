@@ -1,6 +1,8 @@
 package sys
 
 import (
+	"cmp"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -11,6 +13,8 @@ import (
 // wants something of it sends a job.
 type Loop struct {
 	ep, timer int
+	ready     syscall.RawConn // ep's: who waits gives up its thread, and the Go runtime none of its watch
+	events    [64]syscall.EpollEvent
 	bell      [2]int               // a pipe: a byte in it says that there are jobs
 	woken     map[int]func(uint32) // what is done when a descriptor is ready
 	due       time.Duration        // when the timer is set for; 0 is never
@@ -32,8 +36,12 @@ func NewLoop() (*Loop, error) {
 			return nil, Fail("make a loop", err)
 		}
 	}
+	_ = syscall.SetNonblock(l.ep, true) // or package os would not wait for it
+	if l.ready, err = os.NewFile(uintptr(l.ep), "epoll").SyscallConn(); err != nil {
+		return nil, Fail("make a loop", err)
+	}
 	l.Watch(l.timer, func(uint32) { drainBell(l.timer) })
-	l.Watch(l.bell[0], func(uint32) { l.Work() })
+	l.Watch(l.bell[0], func(uint32) { drainBell(l.bell[0]) })
 	return l, nil
 }
 
@@ -43,9 +51,14 @@ func drainBell(fd int) {
 }
 
 // Watch has f called when fd can be read.
-func (l *Loop) Watch(fd int, f func(events uint32)) {
+func (l *Loop) Watch(fd int, f func(events uint32)) { l.watch(fd, syscall.EPOLLIN, f) }
+
+// WatchEnd has f called when the other end of fd is closed.
+func (l *Loop) WatchEnd(fd int, f func(events uint32)) { l.watch(fd, 0, f) }
+
+func (l *Loop) watch(fd int, events uint32, f func(events uint32)) {
 	l.woken[fd] = f
-	if err := l.Control(syscall.EPOLL_CTL_ADD, fd, syscall.EPOLLIN); err != nil {
+	if err := l.Control(syscall.EPOLL_CTL_ADD, fd, events); err != nil {
 		Say("watch a descriptor:", Named(err))
 	}
 }
@@ -74,15 +87,20 @@ func (l *Loop) At(t time.Duration) {
 
 // Do has the loop do job, after those before it. Anybody may call it.
 func (l *Loop) Do(job func()) {
+	l.Later(job)
+	_, _ = syscall.Write(l.bell[1], []byte{1}) // full: it is awake
+}
+
+// Later is Do for what has time until something else wakes the loop, and comes
+// before that.
+func (l *Loop) Later(job func()) {
 	l.mu.Lock()
 	l.jobs = append(l.jobs, job)
 	l.mu.Unlock()
-	_, _ = syscall.Write(l.bell[1], []byte{1}) // full: it is awake
 }
 
 // Work does the jobs that have come.
 func (l *Loop) Work() {
-	drainBell(l.bell[0])
 	l.mu.Lock()
 	jobs := l.jobs
 	l.jobs = nil
@@ -95,13 +113,17 @@ func (l *Loop) Work() {
 // Turn is one round: messages and ends first, then what is due, so that a word
 // that came in time counts however late we are.
 func (l *Loop) Turn(due func(late time.Duration)) error {
-	var events [64]syscall.EpollEvent
-	n, err := syscall.EpollWait(l.ep, events[:], -1)
-	if err != nil && err != syscall.EINTR {
+	n, err := 0, error(nil)
+	werr := l.ready.Read(func(uintptr) bool {
+		n, err = syscall.EpollWait(l.ep, l.events[:], 0)
+		return n != 0
+	})
+	if err = cmp.Or(werr, err); err != nil && err != syscall.EINTR {
 		return Fail("epoll_wait", err)
 	}
 	l.Clock = Boottime()
-	for _, ev := range events[:max(n, 0)] {
+	l.Work()
+	for _, ev := range l.events[:max(n, 0)] {
 		if f := l.woken[int(ev.Fd)]; f != nil {
 			f(ev.Events)
 		}

@@ -147,6 +147,19 @@ func Unread(fd int) int {
 	return int(n)
 }
 
+// Readable reports whether something can be read from one of two descriptors. It
+// takes no lock of a pipe, which a write to a disk that hangs may hold.
+func Readable(a, b int) bool {
+	const pollIn = 1
+	fds := [2]struct {
+		fd              int32
+		events, revents int16
+	}{{fd: int32(a), events: pollIn}, {fd: int32(b), events: pollIn}}
+	var now syscall.Timespec
+	n, _, e := syscall.RawSyscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&fds)), 2, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	return e != 0 || n > 0
+}
+
 // Again calls f until no signal interrupts it.
 func Again(f func() (int, error)) (int, error) {
 	for {
