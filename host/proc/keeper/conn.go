@@ -186,11 +186,8 @@ func (k *keeper) feedAll() {
 	if !k.unfed {
 		return
 	}
-	if k.drains {
-		k.drains = false
-		k.pumper.Settle()
-		k.Work() // it may have told what was lost
-	}
+	k.settle()
+	k.Work() // the pumper may have told what was lost
 	k.unfed = false
 	for _, c := range k.conns {
 		k.feed(c)

@@ -98,10 +98,7 @@ func (s *slot) code() (keeperwire.Exit, bool) {
 // counts as a crash; a stop never does.
 func (k *keeper) ended(s *slot, x keeperwire.Exit, told bool) {
 	k.staged(s)
-	if s.log != "" && k.pumper.Unread(s.pipes) {
-		k.pumper.Drain(s.place)
-		k.drains = true
-	}
+	k.drain(s)
 	r := &s.rec
 	wasStarting := r.Slot.State == keeperwire.Starting
 	r.Slot.State = keeperwire.Stopping
@@ -167,6 +164,7 @@ func (k *keeper) clear(s *slot) {
 
 // gone is the end of a run: nothing of it is left.
 func (k *keeper) gone(s *slot) {
+	k.drain(s)
 	r := &s.rec
 	ev := restart.Exited
 	switch {

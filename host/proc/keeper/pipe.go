@@ -128,6 +128,22 @@ func closeAll(fds *[3]int) {
 	}
 }
 
+// drain has the last words of a run written, and settle waits for them: before
+// anybody hears of its end, and before the next run may say its first.
+func (k *keeper) drain(s *slot) {
+	if s.log != "" && k.pumper.Unread(s.pipes) {
+		k.pumper.Drain(s.place)
+		k.drains = true
+	}
+}
+
+func (k *keeper) settle() {
+	if k.drains {
+		k.drains = false
+		k.pumper.Settle()
+	}
+}
+
 // lost is told by the pumper how much of a log could not be written.
 func (k *keeper) lost(place int, id string, total uint64, tell bool) {
 	s := k.places[place]

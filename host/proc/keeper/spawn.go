@@ -113,6 +113,7 @@ func (k *keeper) launch(s *slot) error {
 		return sys.Fail("write record", errors.New("the run directory does not take it"))
 	}
 	k.pids[p.pid] = s
+	k.settle()
 	k.follow(s.proc, func() { k.died(s) }, func() { k.staged(s) })
 	return nil
 }

@@ -103,7 +103,6 @@ func (p *Pumper) Open(s Source) {
 			t = &tap{place: s.Place, id: s.ID, pipes: [2]int{-1, -1}, logfile: noLog, dropped: s.Lost, told: s.Lost}
 			p.taps[s.Place] = t
 		}
-		p.lastWords(t)
 		if t.path != s.Log {
 			t.close()
 			t.path = s.Log
@@ -120,10 +119,7 @@ func (p *Pumper) Open(s Source) {
 
 // Fresh says that a run begins with the streams of the one before.
 func (p *Pumper) Fresh(place int) {
-	p.Later(p.on(place, func(t *tap) {
-		p.lastWords(t)
-		t.fresh, t.retryAt = true, 0
-	}))
+	p.Later(p.on(place, func(t *tap) { t.fresh, t.retryAt = true, 0 }))
 }
 
 // on is f done with the tap of a slot that has one.
@@ -138,18 +134,17 @@ func (p *Pumper) on(place int, f func(t *tap)) func() {
 // Limit changes the bounds of a log that is there.
 func (p *Pumper) Limit(place int, lim Limits) { p.Do(p.on(place, func(t *tap) { t.limits = lim })) }
 
-// Close writes what is unread and closes what is open at place. What was dropped
-// is remembered: the next run's log says it.
+// Close closes what is open at place. What was dropped is remembered: the next
+// run's log says it.
 func (p *Pumper) Close(place int) { p.Do(p.on(place, p.close)) }
 
 func (p *Pumper) close(t *tap) {
-	p.lastWords(t)
 	p.Unwatch(&t.pipes[0])
 	p.Unwatch(&t.pipes[1])
 	t.close()
 }
 
-// Forget is Close for ever.
+// Forget closes what is open at place, for ever.
 func (p *Pumper) Forget(place int) {
 	p.Do(p.on(place, func(t *tap) {
 		p.close(t)

@@ -171,9 +171,9 @@ func TestRotationRenamesEachIndexBeforeItsLog(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, pump.Limits{Size: 8, Files: 3})
 	b.write(0, "line 0\nrest\n")
-	b.p.Drain(1, 0)
+	b.drain()
 	b.write(0, "line 1\nrest\n")
-	b.p.Drain(1, 0)
+	b.drain()
 	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
 	if err == nil {
 		defer func() { _ = syscall.Close(fd) }()
@@ -183,7 +183,7 @@ func TestRotationRenamesEachIndexBeforeItsLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.write(0, "line 2\nrest\n")
-	b.p.Drain(1, 0)
+	b.drain()
 	buf := make([]byte, 4096)
 	k, err := syscall.Read(fd, buf)
 	if err != nil {
