@@ -15,7 +15,7 @@ func TestDeployWaitsForLongRequestsAndManySockets(t *testing.T) {
 	work := time.Duration(pick(20, 55)) * time.Second
 	file := strings.Replace(rollingShop, "drain: 10s, drain_long: 10s", fmt.Sprintf("drain: %v, drain_long: %v", 2*work, drainLong), 1)
 	n, address := rollNodeOf(t, 2, file)
-	answers := make(chan error, 3)
+	answers := make(chan error, 2) // so that one of three instances has WebSockets alone, and leaves when those may be cut
 	for range cap(answers) {
 		go func() { answers <- slowRequest(address, work) }()
 	}
