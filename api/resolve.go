@@ -14,6 +14,9 @@ var Kinds = []string{"service", "instance", "frontend", "deploy", "release", "ro
 // Resolve returns what text points at: kind/name, service/NAME/ID as events have
 // it, or a bare name, which may be the beginning of an instance's.
 func Resolve(st Status, text string) (backstay.Ref, error) {
+	if name, ok := strings.CutPrefix(text, "backstay/"); ok { // the service that roles log under
+		text = "role/" + name
+	}
 	if !strings.Contains(text, "/") {
 		return resolveBare(st, text)
 	}

@@ -57,7 +57,33 @@ func Why(f Facts, ref backstay.Ref) (Proof, error) {
 		return p, missing(f.Status, string(ref))
 	}
 	p.Ref = string(ref)
+	if len(p.Do) == 0 {
+		p.Do = f.otherwise(ref)
+	}
 	return p, nil
+}
+
+// otherwise is what would change a state with which nothing is wrong.
+func (f Facts) otherwise(ref backstay.Ref) []string {
+	name := ref.Name()
+	switch ref.Kind() {
+	case "service":
+		return []string{"backstay stop " + name, f.edit("services."+name, "something else")}
+	case "instance":
+		return []string{"backstay drain " + name, "backstay restart " + name}
+	case "frontend":
+		return []string{f.edit("frontends."+name, "something else")}
+	case "role":
+		for _, r := range f.Status.Roles {
+			if r.Name == name && r.Running {
+				return []string{fmt.Sprintf("kill -9 %d  # another one is started and takes over", r.PID)}
+			}
+		}
+		return []string{"backstay events --tail 20"}
+	case "release":
+		name, _ = releaseOf(ref)
+	}
+	return []string{f.edit("services."+name+".version", "another release")}
 }
 
 // String returns p for people.

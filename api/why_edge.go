@@ -120,7 +120,7 @@ func (f Facts) proveRole(r Role) Proof {
 	case f.Status.Silent(r):
 		p.State = "no answer"
 		p.What = fmt.Sprintf("it runs as pid %d and does not answer: connections wait in the queues of the frontends", r.PID)
-		p.Do = []string{"backstay logs backstay/" + r.Name + " -n 50", fmt.Sprintf("kill -9 %d  (the keeper starts another one, the queues stay)", r.PID)}
+		p.Do = []string{"backstay logs backstay/" + r.Name + " -n 50", fmt.Sprintf("kill -9 %d  # the keeper starts another one, the queues stay", r.PID)}
 	case isProxy(r) && r.Generation < r.Newest:
 		p.State = "not told"
 		p.What = fmt.Sprintf("it runs as pid %d and serves by older orders", r.PID)

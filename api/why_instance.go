@@ -201,7 +201,7 @@ func (f Facts) dead(p *Proof, s Service, i Instance) {
 	switch i.State {
 	case backstay.Backoff:
 		p.What = fmt.Sprintf("it ended and starts again %s (attempt %d)", f.until(i.NextStart), i.Failures+1)
-		p.Do = []string{logs, "backstay start " + i.ID + "  (does not wait)", f.edit("services."+s.Name+".restart.backoff", "shortest..longest wait")}
+		p.Do = []string{logs, "backstay start " + i.ID + "  # does not wait", f.edit("services."+s.Name+".restart.backoff", "shortest..longest wait")}
 	case backstay.Failed:
 		f.failed(p, s, i)
 	default:
@@ -211,7 +211,7 @@ func (f Facts) dead(p *Proof, s Service, i Instance) {
 }
 
 func (f Facts) failed(p *Proof, s Service, i Instance) {
-	logs, start := "backstay logs "+i.ID+" -n 50", "backstay start "+i.ID+"  (tries now)"
+	logs, start := "backstay logs "+i.ID+" -n 50", "backstay start "+i.ID+"  # tries now"
 	if i.Forsaken() {
 		policy := "services." + s.Name + ".restart.policy"
 		p.What = "it ended with " + i.Last.Ending() + " and policy never does not start it again"
@@ -253,7 +253,7 @@ func (f Facts) ended(p *Proof, s Service, i Instance) {
 	if i.State == backstay.Completed {
 		p.What = "it ran to its end, as it should"
 		p.Because = death(i)
-		p.Do = []string{"backstay start " + i.ID + "  (runs it again)"}
+		p.Do = []string{"backstay start " + i.ID + "  # runs it again"}
 		return
 	}
 	p.What = "it ended as asked"

@@ -34,7 +34,7 @@ func (f Facts) noTraffic(s Service, i Instance) (facts []Fact, do []string) {
 	if e := i.Server.Ejected; e != nil && e.Until.After(f.Status.At) {
 		key := "services." + s.Name + ".traffic.outlier"
 		return []Fact{{Text: "the proxy has ejected it: " + e.Because + "; back " + f.until(e.Until) + ", at " + clock(e.Until)}},
-			[]string{"backstay logs " + i.ID + " -n 50", "backstay restart " + i.ID + "  (clears it)", f.edit(key, "when to eject, and for how long")}
+			[]string{"backstay logs " + i.ID + " -n 50", "backstay restart " + i.ID + "  # clears it", f.edit(key, "when to eject, and for how long")}
 	}
 	return nil, nil
 }

@@ -11,10 +11,7 @@ import (
 
 // resolve returns what an argument points at, which must be of one of kinds.
 func (a *app) resolve(ctx context.Context, arg string, kinds ...string) (backstay.Ref, error) {
-	if name, ok := strings.CutPrefix(arg, "backstay/"); ok { // the service that roles log under
-		arg = "role/" + name
-	}
-	if strings.Contains(arg, "/") {
+	if strings.Contains(arg, "/") && !strings.HasPrefix(arg, "backstay/") {
 		if _, err := api.CheckRef(arg); err != nil {
 			return "", err
 		}

@@ -50,8 +50,26 @@ func (a *app) root() *cobra.Command {
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkGlobals() }
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.InitDefaultHelpFlag()
+	cmd.SetHelpCommand(help())
 	cmd.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	return cmd
+}
+
+// help is the command that shows the help of another one.
+func help() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "what a command does, and its flags", GroupID: groupLook, Args: takes("[COMMAND]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err == nil && len(rest) > 0 {
+				err = unknownCommand(cmd, rest[0])
+			}
+			if err != nil {
+				return err
+			}
+			return of.Help()
+		},
+	}
 }
 
 // commands are all of them.

@@ -11,6 +11,7 @@ import (
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/config"
 	"github.com/backstay/backstay/deploy"
+	"github.com/backstay/backstay/internal/nearest"
 )
 
 // Scale implements [api.Operator].
@@ -50,6 +51,9 @@ func (a *agent) service(name string) (config.Service, error) {
 		known := "there are none"
 		if len(d.file.Services) > 0 {
 			known = "known: " + strings.Join(sortedKeys(d.file.Services), ", ")
+			if near := nearest.Of(name, sortedKeys(d.file.Services)); near != "" {
+				known = "did you mean " + near + "? " + known
+			}
 		}
 		return s, &backstay.Problem{Code: "not_found", What: "there is no service " + name, Where: "service/" + name, Do: known}
 	}

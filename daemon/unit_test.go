@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -238,6 +239,37 @@ func TestNonsenseIsShownAsText(t *testing.T) {
 		_, err := a.Diff(t.Context(), pair[0], pair[1])
 		if err == nil || strings.Contains(err.Error(), "\x1b") {
 			t.Errorf("%q: %q", pair, err)
+		}
+	}
+}
+
+// What a release is made of is told in the keys of the file, and contents by the
+// beginnings of their digests alone.
+func TestReleasesDifferInKeysOfTheFile(t *testing.T) {
+	t.Parallel()
+	rel := backstay.Release{
+		Version: "v1", Exec: backstay.Exec{Argv: []string{"/srv/x", "-a"}, Env: map[string]string{"A": "b"}, Umask: 0o22},
+		Ports: map[string]backstay.Port{"http": {}, "dns": {Number: 53, UDP: true}}, Executable: "0123456789abcdef",
+		EnvFiles: map[string][]byte{"/etc/x.env": []byte("PASSWORD=hidden")}, Secrets: map[string]string{"db": "fedcba9876543210"},
+	}
+	got, err := flat(rel)
+	must(t, err)
+	for key, want := range map[string]string{
+		"version": "v1", "run.exec[0]": "/srv/x", "run.exec[1]": "-a", "run.env.A": "b", "run.umask": "022", "ports.http": "auto", "ports.dns": "53/udp",
+		"contents of the program": "01234567", "contents of secret db": "fedcba98",
+	} {
+		if got[key] != want {
+			t.Errorf("%s is %q, want %q", key, got[key], want)
+		}
+	}
+	if all := fmt.Sprint(got); strings.Contains(all, "hidden") || !strings.Contains(all, "contents of /etc/x.env") {
+		t.Errorf("%s", all)
+	}
+	for want, c := range map[string][3]string{
+		"k a → b": {"k", "a", "b"}, "k added: b": {"k", "", "b"}, "k taken out, was a": {"k", "a", ""},
+	} {
+		if got := differs(c[0], c[1], c[2]); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

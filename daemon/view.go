@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -168,51 +166,77 @@ func (a *agent) diffReleases(from, to string) ([]api.Change, error) {
 		if a1[key] != b1[key] {
 			out = append(out, api.Change{
 				Key: key, From: a1[key], To: b1[key], Tag: api.Roll, Service: y.Service,
-				Text: fmt.Sprintf("%s: %s %s → %s", y.Service, key, a1[key], b1[key]),
+				Text: y.Service + ": " + differs(key, a1[key], b1[key]),
 			})
 		}
 	}
 	return out, nil
 }
 
-// flat is what a release is made of, by dotted key. Contents of env files are
-// shown by their digest only: they may be secret.
+// differs says in words how two releases differ in key.
+func differs(key, from, to string) string {
+	switch {
+	case from == "":
+		return key + " added: " + to
+	case to == "":
+		return key + " taken out, was " + from
+	default:
+		return key + " " + from + " → " + to
+	}
+}
+
+// flat is what a release is made of, by the keys of the file. Contents of files
+// and secrets are shown by the beginnings of their digests only: they may be
+// secret.
 func flat(r backstay.Release) (map[string]string, error) {
-	text, err := json.Marshal(r)
+	text, err := json.Marshal(r.Exec)
 	if err != nil {
 		return nil, fmt.Errorf("compare releases: %w", err)
 	}
-	var all map[string]any
-	if err := json.Unmarshal(text, &all); err != nil {
+	var run map[string]any
+	if err := json.Unmarshal(text, &run); err != nil {
 		return nil, fmt.Errorf("compare releases: %w", err)
 	}
-	for _, key := range []string{"seq", "digest", "at", "by", "why"} {
-		delete(all, key)
+	run["exec"], run["umask"] = run["argv"], fmt.Sprintf("%03o", r.Exec.Umask) // as the file has them
+	delete(run, "argv")
+	out := map[string]string{"version": r.Version, "ready": r.Ready, "contents of the program": short(r.Executable)}
+	flatten("run", run, out)
+	for name, p := range r.Ports {
+		out["ports."+name] = portText(p)
 	}
-	out := map[string]string{}
-	flatten("", all, out)
 	for name := range r.EnvFiles {
-		sum := sha256.Sum256(r.EnvFiles[name])
-		out["env_files."+name] = "sha256 " + hex.EncodeToString(sum[:4])
+		out["contents of "+name] = short(sumOf(r.EnvFiles[name]))
+	}
+	for name := range r.Secrets {
+		out["contents of secret "+name] = short(r.Secrets[name])
 	}
 	return out, nil
 }
 
-func flatten(key string, v any, to map[string]string) {
-	if key != "" {
-		key += "."
+// portText is a port as the file says it.
+func portText(p backstay.Port) string {
+	text := "auto"
+	if p.Number != 0 {
+		text = strconv.Itoa(int(p.Number))
 	}
+	if p.UDP {
+		text += "/udp"
+	}
+	return text
+}
+
+func flatten(key string, v any, to map[string]string) {
 	switch v := v.(type) {
 	case map[string]any:
 		for k, x := range v {
-			flatten(key+k, x, to)
+			flatten(key+"."+k, x, to)
 		}
 	case []any:
 		for i, x := range v {
-			flatten(key+strconv.Itoa(i), x, to)
+			flatten(fmt.Sprintf("%s[%d]", key, i), x, to)
 		}
 	default:
-		to[strings.TrimSuffix(key, ".")] = fmt.Sprint(v)
+		to[key] = fmt.Sprint(v)
 	}
 }
 
