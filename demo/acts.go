@@ -92,7 +92,7 @@ func nothingLost(e *evening, t Tally) []string {
 // mute returns a process that went on over the blow and whose log did not.
 func (e *evening) mute(last map[string]int) string {
 	for pid, was := range e.printed {
-		if n, err := strconv.Atoi(pid); err == nil && last[pid] == was && running(n) {
+		if n, err := strconv.Atoi(pid); err == nil && last[pid] == was && runs(n, e.stage.dir) {
 			return "pid " + pid
 		}
 	}

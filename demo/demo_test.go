@@ -201,9 +201,10 @@ func TestNothingIsForgottenBetweenActs(t *testing.T) {
 // A log that stops has no gap, and is lost all the same.
 func TestLogThatStopsIsNotWhole(t *testing.T) {
 	own, gone := fmt.Sprint(os.Getpid()), fmt.Sprint(math.MaxInt32)
-	e := &evening{printed: map[string]int{own: 5, gone: 5}}
+	stranger := fmt.Sprint(os.Getppid())
+	e := &evening{director: &director{stage: &stage{dir: os.Args[0]}}, printed: map[string]int{own: 5, gone: 5, stranger: 5}}
 	for now, want := range map[int]string{5: "pid " + own, 6: ""} {
-		if got := e.mute(map[string]int{own: now, gone: 5}); got != want {
+		if got := e.mute(map[string]int{own: now, gone: 5, stranger: 5}); got != want {
 			t.Errorf("line %d after line 5: %q is mute, want %q", now, got, want)
 		}
 	}

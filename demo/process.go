@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -148,5 +149,9 @@ func freeze(pid int) error {
 	return nil
 }
 
-// running reports whether there is a process pid.
-func running(pid int) bool { return syscall.Kill(pid, 0) == nil }
+// runs reports whether process pid is one of those whose command line names dir:
+// one that has ended has none, and its number may be somebody else's by now.
+func runs(pid int, dir string) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && strings.Contains(string(text), dir)
+}
