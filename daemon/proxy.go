@@ -131,7 +131,7 @@ func (p *proxy) knows(e registry.Endpoint) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	was, ok := p.told[e.Instance]
-	return ok && was.Ready == e.Ready && was.Drain == e.Drain && was.Starts == e.Starts
+	return ok && was.Ready == e.Ready && was.Drain == e.Drain && (was.Starts == e.Starts || !e.Ready)
 }
 
 func isCode(err error, code string) bool {

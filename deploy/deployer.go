@@ -84,6 +84,10 @@ const (
 	// tick is how often all is compared with what runs though nobody said that
 	// anything changed: it only matters where a notice was lost.
 	tick = time.Second
+	// planEvery is how often changes are planned for at most: what a plan costs
+	// grows with the instances, and fifty that crash change a hundred times a
+	// second. It is in step with no round figure.
+	planEvery = 31 * time.Millisecond
 	// withdrawWithin bounds the wait for balancers before an instance is handed
 	// to the pool, which waits for them once more and longer.
 	withdrawWithin = 5 * time.Second
@@ -176,21 +180,30 @@ func (d *Deployer) Run(ctx context.Context, ready func()) error {
 		s.land()
 	}
 	ready()
-	timer := time.NewTimer(tick)
-	defer timer.Stop()
-	for {
+	for last := (time.Time{}); ctx.Err() == nil; {
 		changed := d.opt.Pool.Changed()
-		timer.Reset(d.plan(ctx))
-		select {
-		case <-ctx.Done():
-			return nil
-		case ask := <-d.asks:
-			ask()
-		case <-changed:
-		case <-d.kick:
-		case <-timer.C:
+		over := time.After(d.plan(ctx))
+		if wait(ctx, d, changed, over) {
+			wait(ctx, d, time.After(time.Until(last.Add(planEvery))), over)
+			last = time.Now()
 		}
 	}
+	return nil
+}
+
+// wait returns when there is something to plan for, and whether it is only that
+// may is ready.
+func wait[T any](ctx context.Context, d *Deployer, may <-chan T, over <-chan time.Time) bool {
+	select {
+	case <-may:
+		return true
+	case ask := <-d.asks:
+		ask()
+	case <-d.kick:
+	case <-over:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // Poke has everything looked at again soon.

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,6 +48,30 @@ func (h *house) noDisk() (mend func()) {
 }
 
 // Keeping what is wanted needs no record, and going back does not wait for one.
+// Instances that die all the time decide nothing: the record is not written, and
+// how often they have died is shown all the same.
+func TestACrashLoopIsNotWrittenDown(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.wantRelease("v1", 1, diesAtOnce, nil)
+		h.apply()
+		deaths := func(d Deploy) (n int) {
+			for _, m := range d.Members {
+				n += m.Dead
+			}
+			return n
+		}
+		first := h.untilIt("all are there", func(d Deploy) bool { return len(d.Members) == 3 && deaths(d) > 3 })
+		before, err := os.ReadFile(h.files.record("shop"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.untilIt("dying on", func(d Deploy) bool { return deaths(d) > deaths(first)+3 })
+		if after, err := os.ReadFile(h.files.record("shop")); err != nil || !bytes.Equal(before, after) {
+			t.Errorf("the record was written anew: %v", err)
+		}
+	})
+}
+
 func TestAFullDiskDoesNotKeepAServiceDown(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.runs("v1", fine)

@@ -14,11 +14,8 @@ import (
 // it again after a crash comes to the same.
 func (s *service) keep(ctx context.Context, now time.Time, d Deploy) bool {
 	was := s.rec.newest()
-	if reflect.DeepEqual(was, d) { // nothing new is decided
-		if s.unsaved && !now.Before(s.saveAfter) {
-			s.save(now, s.rec)
-			s.show()
-		}
+	if reflect.DeepEqual(decided(was), decided(d)) {
+		s.look(now, was, d)
 		return true
 	}
 	if now.Before(s.saveAfter) && d.State == was.State {
@@ -42,6 +39,35 @@ func (s *service) keep(ctx context.Context, now time.Time, d Deploy) bool {
 	}
 	s.show()
 	return true
+}
+
+// decided returns of d what must be on disk before anything follows from it. The
+// rest is what was seen: an agent that comes back sees it too, and an instance
+// that dies all the time must not cost a write each time.
+func decided(d Deploy) Deploy {
+	d.Waits, d.Replaced, d.Of, d.Leaving = "", 0, 0, 0
+	d.Members = slices.Clone(d.Members)
+	for i := range d.Members {
+		d.Members[i].Dead = 0
+	}
+	return d
+}
+
+// look takes a d that decides nothing new, and writes down what the disk has
+// refused before.
+func (s *service) look(now time.Time, was, d Deploy) {
+	seen := d.ID != "" && !reflect.DeepEqual(was, d)
+	if seen {
+		s.rec = s.rec.clone()
+		s.rec.put(d)
+	}
+	owed := s.unsaved && !now.Before(s.saveAfter)
+	if owed {
+		s.save(now, s.rec)
+	}
+	if seen || owed {
+		s.show()
+	}
 }
 
 // save writes rec and reports whether it is on disk.

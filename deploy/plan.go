@@ -147,10 +147,10 @@ func (p *planner) split(dest int) {
 			p.away = append(p.away, n)
 		}
 	}
-	slices.SortStableFunc(p.here, func(a, b inst) int {
+	slices.SortFunc(p.here, func(a, b inst) int {
 		return cmp.Or(worth(a)-worth(b), b.Started.Compare(a.Started), cmp.Compare(a.ID, b.ID))
 	})
-	slices.SortStableFunc(p.away, func(a, b inst) int {
+	slices.SortFunc(p.away, func(a, b inst) int {
 		return cmp.Or(worth(a)-worth(b), a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID))
 	})
 }

@@ -150,6 +150,33 @@ func TestSettingTheSameAgainTellsNobody(t *testing.T) {
 	})
 }
 
+// A run that gets no requests has ended, and another one gets none either.
+func TestRunsThatAreNeverReadyTellNobody(t *testing.T) {
+	bubble(t, func(r room) {
+		t := r.t
+		p := &proxy{}
+		r.Join("proxy-1", p)
+		e := shop(1)
+		e.Ready = false
+		r.Set(e)
+		_ = r.Settle(t.Context())
+		before := len(p.took)
+		for e.Starts = range 50 {
+			r.Set(e)
+			synctest.Wait()
+		}
+		if n := len(p.took) - before; n > 0 {
+			t.Errorf("fifty runs without requests are %d snapshots", n)
+		}
+		e.Ready = true
+		r.Set(e)
+		_ = r.Settle(t.Context())
+		if last := p.took[len(p.took)-1].Endpoints[0]; !last.Ready || last.Starts != 49 {
+			t.Errorf("when it is ready they are told %+v", last)
+		}
+	})
+}
+
 func TestJoinAppliesWhatIsThere(t *testing.T) {
 	bubble(t, func(r room) {
 		t := r.t

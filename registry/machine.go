@@ -54,7 +54,18 @@ func (m *machine) set(e Endpoint) {
 		return
 	}
 	m.endpoints[e.Instance] = e
+	if known && sameToBalancers(old, e) {
+		return
+	}
 	m.gen++
+}
+
+// sameToBalancers reports whether they need not hear of the change from old to e:
+// a run that gets no requests, which ended, and another that gets none either.
+// Fifty instances that die at once are as many snapshots a second otherwise.
+func sameToBalancers(old, e Endpoint) bool {
+	old.Starts = e.Starts
+	return !old.Ready && !e.Ready && reflect.DeepEqual(old, e)
 }
 
 // drain takes instances out of traffic, or puts them back, in one generation.

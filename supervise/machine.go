@@ -253,8 +253,13 @@ func sooner(a, b time.Time) time.Time {
 	return a
 }
 
-// note returns what must outlive the agent.
+// note returns what must outlive the agent. Of a run that nothing has been found
+// out about the slot tells as much: one that dies all the time must not cost a
+// note each time.
 func (m *machine) note() note {
+	if m.told() {
+		return note{drained: m.drained, state: backstay.Starting}
+	}
 	n := note{
 		drained: m.drained, leave: m.leave, state: m.state, starts: m.starts,
 		since: milli(m.since), readySince: milli(m.readySince), leaveAt: milli(m.leaveAt),
@@ -263,7 +268,22 @@ func (m *machine) note() note {
 	for i := range m.probes {
 		n.probes[i] = m.probes[i].note()
 	}
+	if !m.known {
+		n.probes = m.kept
+	}
 	return n
+}
+
+// told reports whether the slot alone says all there is to know, but whether a
+// person has drained it.
+func (m *machine) told() bool {
+	switch m.state {
+	case backstay.Starting, backstay.Crashed, backstay.Backoff, backstay.Failed, backstay.Completed:
+	default:
+		return false
+	}
+	found := slices.ContainsFunc(m.probes[:], func(p probe) bool { return p.t.Streak > 0 }) || m.kept != [3]probeNote{}
+	return m.leave == stay && !(m.alive() && found)
 }
 
 // milli is t as a note can hold it: two that look the same are the same.

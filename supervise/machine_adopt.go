@@ -42,11 +42,23 @@ func adopt(now time.Time, slot keeperwire.Slot) *machine {
 	default:
 		m.adoptEnd(slot)
 	}
-	if n.state == m.state && n.starts == m.starts && !n.since.IsZero() {
-		m.since = n.since
-	}
+	m.since = m.sinceOf(now, n)
 	m.noted = n
 	return m
+}
+
+// sinceOf returns when the state of m began: its note says so, else the run does.
+func (m *machine) sinceOf(now time.Time, n note) time.Time {
+	switch {
+	case n.state == m.state && n.starts == m.starts && !n.since.IsZero():
+		return n.since
+	case m.alive() && m.state == backstay.Starting:
+		return m.started
+	case m.last != nil && m.leave == stay && !m.alive():
+		return m.last.At
+	default:
+		return now
+	}
 }
 
 // adoptRun takes over a process. Ready stays ready: the keeper forgets it with

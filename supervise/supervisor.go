@@ -141,11 +141,11 @@ func (s *Supervisor) carry(o order) {
 	}
 }
 
+// tellPeople records e. It is not logged beside that: the events are on disk as
+// well, and each line of ours is work for the keeper.
 func (s *Supervisor) tellPeople(o order) {
-	e := o.event
-	s.opt.Events.Record(e)
-	s.metrics.count(e)
-	s.opt.Log.Info("instance changed", "instance", o.m.id, "what", string(e.Kind), "from", e.From, "to", e.To, "because", e.Because)
+	s.opt.Events.Record(o.event)
+	s.metrics.count(o.event)
 }
 
 // gone takes down all that was kept about m.

@@ -16,7 +16,7 @@ type Witness struct {
 	pid   int
 	ticks uint64
 	pidfd int
-	fifos []*os.File
+	fifos []int
 }
 
 // Watch returns a witness of the process pid that started at ticks, where that is
@@ -34,10 +34,11 @@ func Watch(pid int, ticks uint64, dir string) (*Witness, error) {
 	}
 	w := &Witness{pid: pid, ticks: s.Ticks, pidfd: fd}
 	for _, name := range []string{"out", "err"} {
-		// Both ends: with one of them alone the open would wait for the other.
-		f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|syscall.O_NONBLOCK, 0)
+		// Both ends: with one of them alone the open would wait for the other. No
+		// [os.File]: its poller would wake us at every line that is written.
+		fifo, err := unix.Open(filepath.Join(dir, name), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		if err == nil {
-			w.fifos = append(w.fifos, f)
+			w.fifos = append(w.fifos, fifo)
 		}
 	}
 	return w, nil
@@ -49,8 +50,8 @@ func (w *Witness) PID() int { return w.pid }
 // Close lets go of everything.
 func (w *Witness) Close() error {
 	err := unix.Close(w.pidfd)
-	for _, f := range w.fifos {
-		err = errors.Join(err, f.Close())
+	for _, fifo := range w.fifos {
+		err = errors.Join(err, unix.Close(fifo))
 	}
 	return err //nolint:wrapcheck // nothing is lost by it
 }

@@ -152,7 +152,7 @@ func (f *file) block(r *renderer, b []byte) error {
 // lastLines returns where the last n lines before end begin, or 0 and how many
 // newlines there are if there are no more.
 func (f *file) lastLines(n int, end int64) (start int64, found int) {
-	b := make([]byte, blockSize)
+	b := make([]byte, min(blockSize, end))
 	for end > 0 {
 		from := max(0, end-blockSize)
 		block := b[:end-from]
