@@ -248,7 +248,10 @@ func (a *agent) tellRole(ev keeperwire.Event) {
 		Kind: backstay.StateChanged, Ref: backstay.NewRef("role", ev.ID[len("backstay-"):]),
 		From: "ended", To: "running", Because: fmt.Sprintf("pid %d", ev.PID),
 	}
-	if ev.Kind == keeperwire.EvExited {
+	switch {
+	case ev.Kind == keeperwire.EvStarted && ev.Starts <= 1:
+		e.From = "" // nothing has ended
+	case ev.Kind == keeperwire.EvExited:
 		e.From, e.To, e.Because = "running", "ended", supervise.ExitOf(ev.Exit).String()
 	}
 	a.bus.Record(e)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -188,4 +189,31 @@ func TestFrontWithoutReaderGoesOn(t *testing.T) {
 	n.whole("shop", 1)
 	must(t, p.Signal(os.Interrupt))
 	n.ends(p)
+}
+
+// What is started beside a backstay that runs says so, and changes nothing of it:
+// not even whose it is.
+func TestAgentAndRoleBesideOneThatRunsAreRefused(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.write(versionFile)
+	front := n.up()
+	n.whole("shop", 1)
+	before := n.status()
+	for _, args := range [][]string{{"agent"}, {"role", "agent"}} {
+		said, err := exec.Command(self, append(args, n.opt.arguments()...)...).CombinedOutput()
+		if err == nil || !strings.Contains(string(said), "runs here already") && !strings.Contains(string(said), "nobody else") {
+			t.Errorf("%v: %v\n%s", args, err, said)
+		}
+	}
+	if !exists(frontLock(n.opt.Dirs)) {
+		t.Error("the claim of the front is gone")
+	}
+	if s := n.status(); s.Role("agent").PID != before.Role("agent").PID || s.Role("keeper").PID != before.Role("keeper").PID {
+		t.Error("there is another agent, or another keeper")
+	}
+	must(t, front.Signal(os.Interrupt))
+	if !n.ends(front) {
+		t.Errorf("the front did not end well:\n%s", n.said())
+	}
 }

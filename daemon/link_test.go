@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/host/proc/keeperbin"
 	"github.com/backstay/backstay/host/proc/keeperclient"
 	"github.com/backstay/backstay/host/sock"
@@ -158,4 +159,19 @@ func TestFullDiskChangesNothing(t *testing.T) {
 	}
 	must(t, n.apply(more))
 	n.whole("extra", 1)
+}
+
+// An address that the host lacks is nobody else's.
+func TestAddressThatTheHostLacksIsSaidToBeSo(t *testing.T) {
+	const lacking = "192.0.2.1:18080" // kept for documentation
+	f, err := sock.Listen(lacking)
+	if err == nil {
+		_ = f.Close()
+		t.Skip("this host binds addresses that it does not have")
+	}
+	p := new(backstay.Problem)
+	if err := newLink(t.TempDir(), slog.New(slog.DiscardHandler)).bindProblem(lacking, err); !errors.As(err, &p) ||
+		!strings.Contains(p.Why, "no such address") || strings.Contains(p.Do, "ss -lntp") {
+		t.Errorf("%+v", p)
+	}
 }

@@ -62,6 +62,14 @@ func (l *link) bindProblem(address string, err error) error {
 		Why: "an address belongs to one socket on a host",
 		Do:  "free it (ss -lntp shows who has it) or bind another; nothing has changed",
 	}
+	switch {
+	case sock.NotHere(err):
+		p.Why, p.Do = "this host has no such address", "bind an address that it has (ip address shows them), or :PORT for all; nothing has changed"
+		return p
+	case errors.Is(err, fs.ErrPermission):
+		p.Why, p.Do = "ports below 1024 are for root", "start backstay as root, or bind a port from 1024; nothing has changed"
+		return p
+	}
 	for _, name := range l.names() {
 		if other, ok := bindOf(name); ok && overlap(address, other) {
 			p.Why = "backstay itself listens at " + other + ", which has it too"

@@ -21,7 +21,10 @@ const keeperMemory = "64MiB"
 
 // Agent is what a unit starts: this process becomes the keeper, which starts
 // the agent role and all that follows. It returns only on an error.
-func Agent(_ context.Context, o Options) error {
+func Agent(ctx context.Context, o Options) error {
+	if err := vacant(ctx, o.Dirs); err != nil {
+		return err
+	}
 	o, program, err := bootKeeper(o)
 	if err == nil {
 		err = noFront(o.Dirs)
@@ -30,6 +33,21 @@ func Agent(_ context.Context, o Options) error {
 		return err
 	}
 	return proc.Exec(program, []string{program, "run", o.Dirs.Keeper()}, keeperEnvironment()) //nolint:wrapcheck // it tells its story
+}
+
+// vacant is an error where a keeper runs: one that is started beside it would end
+// without a word, and what it was to start with is not ours to change.
+func vacant(ctx context.Context, d Dirs) error {
+	d, err := d.absolute()
+	if err != nil {
+		return err
+	}
+	k := runningKeeper(ctx, d)
+	if k == nil {
+		return nil
+	}
+	defer func() { _ = k.Close() }()
+	return alreadyRunning(d, fmt.Sprintf("its keeper is pid %d", k.Welcome().PID))
 }
 
 // keeperEnvironment has the keeper's memory managed without a collector that
@@ -84,6 +102,9 @@ func launchKeeper(ctx context.Context, o Options) error {
 func Role(ctx context.Context, name string, o Options) error {
 	ctx, stop := proc.UntilTold(ctx)
 	defer stop()
+	if os.Getenv("BACKSTAY_INSTANCE") != "backstay-"+name || os.Getenv("BACKSTAY_KEEPER") != o.Dirs.Keeper() {
+		return byHand(name)
+	}
 	o.Log = slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("role", name)
 	switch name {
 	case "agent":
@@ -92,5 +113,14 @@ func Role(ctx context.Context, name string, o Options) error {
 		return runProxy(ctx, o)
 	default:
 		return &backstay.Problem{Code: "not_found", What: "there is no role " + name, Where: name, Do: "roles are agent and proxy; the keeper starts them"}
+	}
+}
+
+// byHand refuses a role that no keeper has started: it would take the place of the
+// one that the keeper starts next.
+func byHand(name string) error {
+	return &backstay.Problem{
+		Code: "denied", What: "the keeper of these directories starts the role " + name + ", and nobody else", Where: "role/" + name,
+		Do: "use `backstay up FILE`, or `backstay agent` in a unit",
 	}
 }

@@ -220,7 +220,7 @@ func (v *view) bound(bind string) api.Bind {
 	case !b.Bound:
 		b.Because = "nobody listens there yet"
 	case v.stats == nil:
-		b.Bound, b.Because = false, "it listens, but no proxy answers: connections wait"
+		b.Because = api.NoProxyAnswers
 	case slices.Contains(v.stats.Unbound, bind):
 		b.Bound, b.Because = false, "the proxy has not got the socket yet"
 	}

@@ -104,3 +104,6 @@ func Free(port uint16) bool {
 
 // maxPath is the longest path of a Unix socket: sun_path without its final NUL.
 const maxPath = len(unix.RawSockaddrUnix{}.Path) - 1
+
+// NotHere reports whether err is that the host does not have the address.
+func NotHere(err error) bool { return errors.Is(err, unix.EADDRNOTAVAIL) }
