@@ -100,6 +100,7 @@ func TestAClientThatKeepsAClosedConnectionHoldsUpNoDrain(t *testing.T) {
 		return s.Servers["shop-000000"].InFlight == 0
 	})
 	w.ended()
+	eventually(t, "it is not waited for without end", func() bool { return r.proxy.Stats().Conns == 0 })
 }
 
 // upgrade opens an upgraded connection through r.
@@ -336,6 +337,23 @@ func TestShutdownCutsWhatDoesNotFinish(t *testing.T) {
 	case <-time.After(hang):
 		t.Fatal("it does not end")
 	}
+}
+
+func TestShutdownDoesNotWaitForUpgradedConnections(t *testing.T) {
+	u := listenRaw(t, func(_ int, c net.Conn, in *bufio.Reader) {
+		if _, _, err := request(in); err == nil {
+			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			_, _ = io.Copy(c, in)
+		}
+	})
+	r := newRig(t, nil, u.addr)
+	w := r.upgrade()
+	done := make(chan error, 1)
+	go func() { done <- r.proxy.Shutdown(context.Background()) }()
+	if err := comes(t, "it ends", done); err != nil {
+		t.Error(err)
+	}
+	w.ended()
 }
 
 func TestShutdownFinishesWhatIsInFlight(t *testing.T) {

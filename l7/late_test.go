@@ -78,3 +78,22 @@ func TestOnlyWhatWasNotWrittenIsSentAgain(t *testing.T) {
 type calm struct{}
 
 func (calm) Control(look func(uintptr)) error { look(0); return nil }
+
+// A request that began before an instance left finds the one that has come for
+// it: the gate that refuses it says that there is a newer table.
+func TestARequestThatBeganWithAnOldTableFindsTheNewServer(t *testing.T) {
+	p, ex := begun(t, "GET")
+	next := p.table.Load().says
+	next.Gen++
+	pool := next.Pools["shop"]
+	pool.Servers = []Server{{ID: "shop-9", Release: "shop@2", Address: "127.0.0.1", Ports: map[string]uint16{"http": 2}, Ready: true}}
+	next.Pools = map[string]Pool{"shop": pool}
+	if err := p.Apply(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+	m := ex.choose()
+	if m == nil || m.id != "shop-9" {
+		t.Fatalf("it goes to %+v", m)
+	}
+	m.leave()
+}

@@ -2,9 +2,11 @@ package l7_test
 
 import (
 	"bufio"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -26,11 +28,16 @@ func certificate(t *testing.T, serial int64, file string, names ...string) l7.Ce
 	if err != nil {
 		t.Fatal(err)
 	}
+	return certificateOf(t, key, serial, file, names...)
+}
+
+func certificateOf(t *testing.T, key crypto.Signer, serial int64, file string, names ...string) l7.Certificate {
+	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +97,31 @@ func TestTheNameAskedForPicksTheCertificate(t *testing.T) {
 			t.Errorf("%q: %q", name, body)
 		}
 		w.ended()
+	}
+}
+
+// Of two certificates for one name each client gets the one that it can use.
+func TestOldClientsGetTheRSACertificateBesideTheOther(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, secure(
+		certificate(t, 1, "ecdsa", "a.example"), certificateOf(t, key, 2, "rsa", "a.example"),
+	), serveHTTP(t, named("a")))
+	for suite, want := range map[uint16]int64{
+		tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256: 2, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256: 1,
+	} {
+		c, err := tls.Dial("tcp", r.addr, &tls.Config{
+			ServerName: "a.example", InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite},
+		})
+		if err != nil {
+			t.Fatalf("%s: %v", tls.CipherSuiteName(suite), err)
+		}
+		if got := c.ConnectionState().PeerCertificates[0].SerialNumber.Int64(); got != want {
+			t.Errorf("%s: certificate %d, want %d", tls.CipherSuiteName(suite), got, want)
+		}
+		c.Close()
 	}
 }
 
