@@ -23,7 +23,8 @@ func serve(h http.Handler, method, target, body string) *httptest.ResponseRecord
 }
 
 // usedCodes returns each code that a composite literal of a Problem has below
-// root, and where. Codes of a Mistake are config's own.
+// root, or a room's function problem is called with, and where. Codes of a Mistake
+// are config's own.
 func usedCodes(t *testing.T, root string) map[string]string {
 	t.Helper()
 	used := map[string]string{}
@@ -55,6 +56,17 @@ func codesOf(t *testing.T, path string, used map[string]string) {
 		return
 	}
 	ast.Inspect(f, func(n ast.Node) bool {
+		note := func(e ast.Expr) {
+			if v, ok := e.(*ast.BasicLit); ok && v.Kind == token.STRING {
+				code, _ := strconv.Unquote(v.Value)
+				used[code] = files.Position(v.Pos()).String()
+			}
+		}
+		if call, ok := n.(*ast.CallExpr); ok && len(call.Args) > 1 {
+			if f, ok := call.Fun.(*ast.Ident); ok && f.Name == "problem" {
+				note(call.Args[0])
+			}
+		}
 		lit, ok := n.(*ast.CompositeLit)
 		if !ok || !isProblem(lit.Type) {
 			return true
@@ -64,10 +76,7 @@ func codesOf(t *testing.T, path string, used map[string]string) {
 			if key, is := kv.Key.(*ast.Ident); !ok || !is || key.Name != "Code" {
 				continue
 			}
-			if v, ok := kv.Value.(*ast.BasicLit); ok {
-				code, _ := strconv.Unquote(v.Value)
-				used[code] = files.Position(v.Pos()).String()
-			}
+			note(kv.Value)
 		}
 		return true
 	})
