@@ -3,7 +3,6 @@ package l7_test
 import (
 	"bufio"
 	"bytes"
-	"io"
 	"net"
 	"testing"
 )
@@ -29,9 +28,9 @@ func BenchmarkRequestOverSockets(b *testing.B) {
 	ask, answer := []byte("GET /x HTTP/1.1\r\nHost: a\r\nUser-Agent: curl/8\r\nAccept: */*\r\n\r\n"), make([]byte, 4<<10)
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _ = w.Conn.Write(ask)
-		n, err := w.Conn.Read(answer)
-		if err == io.EOF || !bytes.HasSuffix(answer[:n], []byte("hello")) {
+		_, _ = w.Write(ask)
+		n, err := w.Read(answer)
+		if err != nil || !bytes.HasSuffix(answer[:n], []byte("hello")) {
 			b.Fatalf("got %q, %v", answer[:n], err)
 		}
 	}
