@@ -102,6 +102,7 @@ func (e *evening) mute(last map[string]int) string {
 // nothingRefused is the promise about the proxy: what is in flight in it dies
 // with it, and nothing else does.
 func nothingRefused(e *evening, t Tally) (broken []string) {
+	e.open = t.openAt(e.open, e.killed)
 	e.act.Promised = e.open
 	if t.Refused > 0 {
 		broken = append(broken, fmt.Sprintf("%d connections refused, promised 0", t.Refused))
@@ -117,6 +118,22 @@ func nothingRefused(e *evening, t Tally) (broken []string) {
 	}
 	e.act.Detail = append(e.act.Detail, fmt.Sprintf("%d refused; %d connections were open: promise <= %d", t.Refused, e.open, e.open))
 	return broken
+}
+
+// openAt returns how many connections were open at a moment since the tally
+// began, when there were so many.
+func (t Tally) openAt(begun int, at time.Time) int {
+	for _, opened := range t.Opens {
+		if opened <= at.UnixNano() {
+			begun++
+		}
+	}
+	for _, closed := range t.Closes {
+		if closed <= at.UnixNano() {
+			begun--
+		}
+	}
+	return begun
 }
 
 // look is how often the state is looked at while an act heals.

@@ -405,3 +405,23 @@ func TestLiveLineGivesWay(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// The promise about the proxy counts the connections of the very moment of the
+// kill: one that was opened after the load was asked belongs to them.
+func TestOpenAtTheKill(t *testing.T) {
+	at := time.Unix(100, 0)
+	ns := func(d time.Duration) int64 { return at.Add(d).UnixNano() }
+	tally := Tally{Opens: []int64{ns(-3), ns(-1), ns(5)}, Closes: []int64{ns(-2), ns(7)}}
+	if got := tally.openAt(64, at); got != 65 {
+		t.Errorf("%d were open", got)
+	}
+	m := newMeter()
+	c := m.dial(t.Context(), shop(t, good))
+	m.close(c)
+	if got := m.take(); len(got.Opens) != 1 || len(got.Closes) != 1 || got.Opens[0] > got.Closes[0] {
+		t.Errorf("%+v", got)
+	}
+	if got := m.take(); len(got.Opens)+len(got.Closes) != 0 {
+		t.Errorf("not begun anew: %+v", got)
+	}
+}

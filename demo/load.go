@@ -53,6 +53,8 @@ type Tally struct {
 	Releases map[string]int   `json:"releases"` // good answers by version
 	LastBy   map[string]int64 `json:"last_by"`  // wall clock of the last good answer, by version, Unix ns
 	Failures []Failure        `json:"failures,omitempty"`
+	Opens    []int64          `json:"opens,omitempty"`  // when connections were opened, wall clock, Unix ns
+	Closes   []int64          `json:"closes,omitempty"` // when they were closed
 }
 
 // Load puts load on the addresses until in ends, and answers every line of it
@@ -207,14 +209,26 @@ func (m *meter) dial(ctx context.Context, address string) *conn {
 		}
 		return nil
 	}
-	m.open.Add(1)
-	return &conn{Conn: c, in: bufio.NewReader(c), opened: time.Now().UnixNano()}
+	now := time.Now().UnixNano()
+	m.note(&m.tally.Opens, 1, now)
+	return &conn{Conn: c, in: bufio.NewReader(c), opened: now}
 }
 
 func (m *meter) close(c *conn) {
 	if c != nil {
 		_ = c.Close()
-		m.open.Add(-1)
+		m.note(&m.tally.Closes, -1, time.Now().UnixNano())
+	}
+}
+
+// note counts a connection that came or went, and remembers when, as long as
+// there is room.
+func (m *meter) note(all *[]int64, change, at int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.open.Add(change)
+	if len(*all) < maxFailures {
+		*all = append(*all, at)
 	}
 }
 
