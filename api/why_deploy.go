@@ -104,7 +104,11 @@ func (f Facts) release(id string) (Proof, bool) {
 }
 
 func (f Facts) proveRelease(r Release) Proof {
-	p := Proof{State: r.State(), Since: r.At, Because: []Fact{{Text: "made by " + orUnknown(r.Why), By: r.By, At: r.At}}}
+	made := Fact{Text: "made by " + orUnknown(r.Why), By: r.By, At: r.At}
+	if r.By == r.Why { // made by boot, by boot
+		made.By = ""
+	}
+	p := Proof{State: r.State(), Since: r.At, Because: []Fact{made}}
 	switch d, s, ok := f.bringing(r); {
 	case ok:
 		moved := f.proveDeploy(s, d)

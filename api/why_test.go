@@ -387,3 +387,11 @@ func byHand(f *api.Facts) {
 		Ref: "service/shop", What: "version", Value: "v3", File: "v1", By: "root", Since: apitest.Before(time.Minute), Ending: "backstay deploy shop --reset",
 	})
 }
+
+func TestAReleaseThatABootMadeIsSaidToBeSoOnce(t *testing.T) {
+	f := api.Facts{Releases: []api.Release{{ID: "shop@1", Service: "shop", By: "boot", Why: "boot"}}}
+	proof, err := api.Why(f, "release/shop@1")
+	if err != nil || proof.Because[0].By != "" {
+		t.Errorf("%+v, %v", proof, err)
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,13 +17,16 @@ import (
 )
 
 // up starts the front as a process of its own, and returns it with what it says.
-func (n *node) up() *os.Process {
+func (n *node) up() *os.Process { return n.begin("up") }
+
+// begin starts a command for the directories of n beside what runs there.
+func (n *node) begin(verb ...string) *os.Process {
 	n.Helper()
 	out, err := os.OpenFile(n.dir+"/front.out", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	must(n, err)
 	defer out.Close()
 	d := n.opt.Dirs
-	p, err := os.StartProcess(self, []string{self, "up", "--run-dir", d.Run, "--state-dir", d.State, "--log-dir", d.Log, "--config", n.opt.File},
+	p, err := os.StartProcess(self, slices.Concat([]string{self}, verb, []string{"--run-dir", d.Run, "--state-dir", d.State, "--log-dir", d.Log, "--config", n.opt.File}),
 		&os.ProcAttr{Files: []*os.File{nil, out, out}, Env: os.Environ()})
 	must(n, err)
 	n.Cleanup(func() { _ = p.Kill(); _, _ = p.Wait() })
@@ -200,10 +202,9 @@ func TestAgentAndRoleBesideOneThatRunsAreRefused(t *testing.T) {
 	front := n.up()
 	n.whole("shop", 1)
 	before := n.status()
-	for _, args := range [][]string{{"agent"}, {"role", "agent"}} {
-		said, err := exec.Command(self, append(args, n.opt.arguments()...)...).CombinedOutput()
-		if err == nil || !strings.Contains(string(said), "runs here already") && !strings.Contains(string(said), "nobody else") {
-			t.Errorf("%v: %v\n%s", args, err, said)
+	for _, c := range []struct{ verb, want string }{{"agent", "runs here already"}, {"role agent", "nobody else"}} {
+		if n.ends(n.begin(strings.Fields(c.verb)...)) || !strings.Contains(n.said(), c.want) {
+			t.Errorf("%s:\n%s", c.verb, n.said())
 		}
 	}
 	if !exists(frontLock(n.opt.Dirs)) {

@@ -47,7 +47,7 @@ func (n *node) crashLoops() {
 	if starts == 0 || starts > 50*doubled {
 		n.t.Errorf("fifty instances were started %d times in %v, pauses that double from 100ms allow %d", starts, window, 50*doubled)
 	}
-	if share > 0.5 { // ten times what is promised: a ceiling, not a measurement
+	if share > 0.15 { // three times what is promised: a machine with other work pays more for the same
 		n.t.Errorf("keeper and agent used %.0f %% of a core", 100*share)
 	}
 	n.must("stop", "loop")

@@ -283,7 +283,7 @@ func (m *machine) told() bool {
 		return false
 	}
 	found := slices.ContainsFunc(m.probes[:], func(p probe) bool { return p.t.Streak > 0 }) || m.kept != [3]probeNote{}
-	return m.leave == stay && !(m.alive() && found)
+	return m.leave == stay && (!found || !m.alive())
 }
 
 // milli is t as a note can hold it: two that look the same are the same.
