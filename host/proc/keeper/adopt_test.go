@@ -448,3 +448,45 @@ func TestKeeperOfNothingLeavesNoCgroup(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 }
+
+// TestWhoCannotBeFoundStartsNothing has a directory whose socket would have too
+// long a name.
+func TestWhoCannotBeFoundStartsNothing(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.dir += strings.Repeat("x", 120)
+	if err := os.Mkdir(n.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	agent := n.spec("agent", "exec sleep 1000")
+	if err := os.WriteFile(n.dir+"/boot", keeperwire.AppendBoot(nil, &agent), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.launch()
+	if err := n.cmd.Wait(); err == nil {
+		t.Error("it ended well")
+	}
+	if left := n.processes(""); len(left) > 0 || n.log("agent") != "" {
+		t.Errorf("it has started %v", left)
+	}
+	b, _ := os.ReadFile(n.dir + "/keeper.log")
+	if !strings.Contains(string(b), "listen on "+n.dir+"/sock") {
+		t.Errorf("it says %q", b)
+	}
+}
+
+// TestRemovedRunDirectoryStopsNoStart removes all that a running keeper has there.
+func TestRemovedRunDirectoryStopsNoStart(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	c := n.start()
+	s := n.spec("kept", "echo begun; exec sleep 1000")
+	s.Restart = restart.Policy{When: restart.Always, ResetAfter: 1}
+	before := c.up(s)
+	if err := os.RemoveAll(n.dir); err != nil {
+		t.Fatal(err)
+	}
+	c.do(keeperwire.Msg{Kind: keeperwire.Kill, ID: "kept", Text: "test", Flag: true})
+	c.when("kept", func(got keeperwire.Slot) bool { return got.State == keeperwire.Running && got.PID != before.PID })
+	eventually(t, "the second run's line is in the log", func() bool { return n.log("kept") == "begun\nbegun\n" })
+}

@@ -141,10 +141,13 @@ func (k *keeper) begin() (err error) {
 		return err
 	}
 	k.hear()
+	if err := k.listen(); err != nil { // before anything is started: who cannot be found leaves nothing behind
+		return err
+	}
 	k.trees = trees.New(k.dir, "backstay-"+hex(keeperwire.Sum([]byte(k.dir))))
 	k.adopt(same)
 	k.bootFile()
-	return k.listen()
+	return nil
 }
 
 func hex(v uint64) string {

@@ -44,7 +44,7 @@ func (k *keeper) openPipes(s *slot, log string, fresh bool) error {
 	if log == "" {
 		return nil
 	}
-	if err := sys.Mkdir(k.pipeDir(s)); err != nil {
+	if err := k.makePipeDir(s); err != nil {
 		return sys.Fail("make "+k.pipeDir(s), err)
 	}
 	fds := [2]int{-1, -1}
@@ -59,6 +59,17 @@ func (k *keeper) openPipes(s *slot, log string, fresh bool) error {
 		Place: s.place, ID: s.rec.Slot.ID, Pipes: fds, Log: log, Limits: limits(&s.spec), Lost: s.rec.Slot.Dropped, Fresh: fresh,
 	})
 	return nil
+}
+
+// makePipeDir makes the directories above it too, which somebody may have removed.
+func (k *keeper) makePipeDir(s *slot) error {
+	err := sys.Mkdir(k.pipeDir(s))
+	if err == syscall.ENOENT {
+		_ = syscall.Mkdir(k.dir, 0o700)
+		_ = sys.Mkdir(k.dir + "/i")
+		err = sys.Mkdir(k.pipeDir(s))
+	}
+	return err
 }
 
 func inode(fd int) uint64 {

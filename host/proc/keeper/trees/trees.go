@@ -26,12 +26,16 @@ type Forest struct {
 	root string // where the hierarchy is mounted
 	base string // our cgroup; empty: there is none, and Why
 
+	// dying are processes that were killed, by tree, with their start: one that is on
+	// its way out has no environment any more, and is known by nothing else.
+	dying map[string]map[int]uint64
+
 	Why string
 }
 
 // New returns the forest of the keeper of dir.
 func New(dir, name string) *Forest {
-	f := &Forest{dir: dir}
+	f := &Forest{dir: dir, dying: map[string]map[int]uint64{}}
 	f.find(name)
 	return f
 }
@@ -95,6 +99,13 @@ func (f *Forest) Members(t Tree) (pids []int) {
 		env, err := sys.Slurp("/proc/"+e.Name()+"/environ", buf)
 		parent[pid], in[pid] = st.PPID, err == nil && f.carries(env, t.Mark)
 	}
+	for pid, ticks := range f.dying[t.Mark] {
+		if st := StatOf(pid); st.Ticks != ticks || st.Dead {
+			delete(f.dying[t.Mark], pid)
+		} else {
+			in[pid], parent[pid] = true, st.PPID
+		}
+	}
 	for pid := range parent {
 		up := pid
 		for n := 0; up > 1 && !in[up] && n < 1000; n++ {
@@ -129,7 +140,11 @@ func (f *Forest) Kill(t Tree) {
 			}
 		}
 	}
+	f.dying[t.Mark] = map[int]uint64{}
 	for pid := range seen {
+		if st := StatOf(pid); st.Exists && !st.Dead {
+			f.dying[t.Mark][pid] = st.Ticks
+		}
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 }
@@ -139,5 +154,9 @@ func (f *Forest) Alive(t Tree) bool {
 	if f.cgroup(t) {
 		return f.count(t.Cgroup, "cgroup.events", "populated") > 0
 	}
-	return len(f.Members(t)) > 0
+	if len(f.Members(t)) > 0 {
+		return true
+	}
+	delete(f.dying, t.Mark)
+	return false
 }
