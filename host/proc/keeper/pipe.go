@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"syscall"
 
 	"github.com/backstay/backstay/host/proc/keeper/pump"
@@ -64,7 +65,7 @@ func (k *keeper) openPipes(s *slot, log string, fresh bool) error {
 // makePipeDir makes the directories above it too, which somebody may have removed.
 func (k *keeper) makePipeDir(s *slot) error {
 	err := sys.Mkdir(k.pipeDir(s))
-	if err == syscall.ENOENT {
+	if errors.Is(err, syscall.ENOENT) {
 		_ = syscall.Mkdir(k.dir, 0o700)
 		_ = sys.Mkdir(k.dir + "/i")
 		err = sys.Mkdir(k.pipeDir(s))

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"cmp"
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -118,7 +119,7 @@ func (l *Loop) Turn(due func(late time.Duration)) error {
 		n, err = syscall.EpollWait(l.ep, l.events[:], 0)
 		return n != 0
 	})
-	if err = cmp.Or(werr, err); err != nil && err != syscall.EINTR {
+	if err = cmp.Or(werr, err); err != nil && !errors.Is(err, syscall.EINTR) {
 		return Fail("epoll_wait", err)
 	}
 	l.Clock = Boottime()

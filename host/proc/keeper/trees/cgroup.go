@@ -1,6 +1,7 @@
 package trees
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"strconv"
@@ -88,7 +89,7 @@ func (f *Forest) Open(path string) (int, error) {
 // have been removed by hand.
 func (f *Forest) make(dir string) error {
 	err := sys.Mkdir(dir)
-	if err == syscall.ENOENT && len(dir) > len(f.root) {
+	if errors.Is(err, syscall.ENOENT) && len(dir) > len(f.root) {
 		if err = f.make(dir[:strings.LastIndexByte(dir, '/')]); err == nil {
 			err = sys.Mkdir(dir)
 		}
