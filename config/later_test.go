@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,14 +17,14 @@ func nested(pattern string) (text, key string) {
 	key = strings.NewReplacer("secrets.*", "secrets.x", "*", "x", "[]", "[0]").Replace(pattern)
 	var value any = "x"
 	parts := strings.Split(strings.ReplaceAll(pattern, "[]", ".[]"), ".")
-	for i := len(parts) - 1; i >= 0; i-- {
-		switch parts[i] {
+	for _, part := range slices.Backward(parts) {
+		switch part {
 		case "[]":
 			value = []any{value}
 		case "*":
 			value = map[string]any{"x": value}
 		default:
-			value = map[string]any{parts[i]: value}
+			value = map[string]any{part: value}
 		}
 	}
 	whole, _ := value.(map[string]any)
