@@ -33,7 +33,8 @@ func (s Service) Well() bool {
 		return true // somebody wants it so, and status says who
 	}
 	d := s.Deploy
-	ill := d != nil && (d.State == DeployStuck || d.State == DeployPaused || d.State == DeployRolledBack && s.Wanted != "" && s.Wanted != s.Release)
+	held := s.Wanted != "" && s.Wanted != s.Release
+	ill := d != nil && (d.State == DeployStuck || d.State == DeployPaused || held && (d.State == DeployRolledBack || d.State == DeployRefused && d.To == s.Wanted))
 	return !ill && s.Ready() >= s.Replicas
 }
 
@@ -235,7 +236,11 @@ func (f Facts) heldBack(p *Proof, s Service) {
 		p.Since = d.Since
 		p.Because = deployFacts(*d)
 	}
-	p.Do = append([]string{"backstay deploy " + s.Name + " --again"}, f.otherRelease(s, "the release that runs, or a better one")...)
+	again := "backstay deploy " + s.Name
+	if s.Deploy == nil || s.Deploy.State != DeployRefused { // what was refused was never tried
+		again += " --again"
+	}
+	p.Do = append([]string{again}, f.otherRelease(s, "the release that runs, or a better one")...)
 }
 
 // Wants says who wants another release of s than the one that runs: the file, or

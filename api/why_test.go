@@ -222,6 +222,12 @@ var whyCases = map[string]whyCase{
 		deploying(api.DeployRolledBack, diedYoung)(f)
 		shop(f).Wanted = "shop@3"
 	}},
+	"service-refused": {"service/shop", func(f *api.Facts) {
+		deploying(api.DeployRefused, func(d *api.Deploy) {
+			d.Reason, d.Ended, d.New, d.LastLog = "the way back is gone: /srv/shop/v2/shop: no such file", apitest.Now, api.Counters{}, nil
+		})(f)
+		shop(f).Wanted = "shop@3"
+	}},
 	"service-held-back-by-hand": {"service/shop", func(f *api.Facts) {
 		deploying(api.DeployRolledBack, diedYoung)(f)
 		shop(f).Wanted = "shop@3"

@@ -55,6 +55,11 @@ var statuses = map[string]struct {
 		d.State, d.To, d.Reason = api.DeployRolledBack, "shop@3", "shop-9e01aa exited 3, 1.5s after it was ready; no instance of shop@3 was ever good"
 		shop(st).Wanted = "shop@3"
 	}},
+	"refused": {backstay.ExitDegraded, func(st *api.Status) {
+		d := shop(st).Deploy
+		d.State, d.To, d.Reason = api.DeployRefused, "shop@3", "shop@3 is not deployed, because shop@2, which it would be rolled back to, could not be started"
+		shop(st).Wanted = "shop@3"
+	}},
 	"stuck": {backstay.ExitDegraded, func(st *api.Status) {
 		d := shop(st).Deploy
 		d.State, d.To, d.Reason = api.DeployStuck, "shop@3", "shop@2 is not ready either"

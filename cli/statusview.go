@@ -142,6 +142,8 @@ func (v *view) serviceState(s api.Service) string {
 		return v.Wants(s) + ": rolled back, " + short(s.Deploy.Reason)
 	case s.Wanted != "" && s.Wanted != s.Release && s.Deploy != nil && s.Deploy.State == api.DeployDone:
 		return v.Wants(s) + ": gone back by " + s.Deploy.By
+	case s.Wanted != "" && s.Deploy != nil && s.Deploy.State == api.DeployRefused && s.Deploy.To == s.Wanted:
+		return v.Wants(s) + ": refused, " + short(s.Deploy.Reason)
 	case s.Deploy != nil && !s.Deploy.State.Ended(), s.Deploy != nil && s.Deploy.State == api.DeployStuck:
 		return v.deployState(*s.Deploy)
 	case s.Ready() < s.Replicas:

@@ -11,6 +11,7 @@ import (
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/deploy"
 	"github.com/backstay/backstay/supervise"
 )
 
@@ -59,7 +60,20 @@ func (a *agent) take(ctx context.Context, ask api.ConfigAsk) (api.Applied, error
 	a.tellApplied(before, d)
 	applied.Generation = d.kept.Gen
 	applied.Deploys = a.runningDeploys()
+	applied.Notes = append(applied.Notes, a.refusedDeploys(d)...)
 	return applied, nil
+}
+
+// refusedDeploys says which releases that d wants were not let begin: d is in
+// force, and what runs is another one.
+func (a *agent) refusedDeploys(d *desired) (notes []string) {
+	for _, name := range sortedKeys(d.wants) {
+		rel, ok := a.deploy.Find(name, d.wants[name].Release.Digest)
+		if got, there := a.deploy.Status(name); ok && there && got.State == deploy.Refused && got.To == rel.Seq {
+			notes = append(notes, fmt.Sprintf("%s: the deploy to %s was refused: %s; backstay deploy %s, once that is put right", name, rel.ID(), got.Reason, name))
+		}
+	}
+	return notes
 }
 
 // matches checks that what is in force is what the asker has seen.

@@ -235,12 +235,10 @@ func (a *agent) deployOf(d deploy.Deploy) api.Deploy {
 		State: api.DeployState(d.State), Since: d.Since, Step: d.Waits, Reason: d.Reason, LastLog: d.LastLog,
 		Started: d.Started, Deadline: d.Deadline, Ended: d.Ended, By: d.By, Why: d.Why,
 		Replaced: d.Replaced, Of: d.Of, Leaving: d.Leaving, Old: met(d.Old), New: met(d.New),
+		Version: d.Version, // its release may have been forgotten
 	}
 	if d.From > 0 {
 		out.From = backstay.ReleaseID(d.Service, d.From)
-	}
-	if rel, ok := a.deploy.Release(out.To); ok {
-		out.Version = rel.Version
 	}
 	return out
 }

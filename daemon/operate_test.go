@@ -221,3 +221,49 @@ func TestFileWithoutServicesStopsNothingUnasked(t *testing.T) {
 	must(t, err)
 	n.until("nothing", func(s api.Status) bool { return len(s.Services) == 0 })
 }
+
+// A deploy that is refused leaves no release behind. A file that wants it all the
+// same is in force, and says so: in the answer, in status, and after the agent's
+// death.
+func TestRefusedDeployLeavesNoReleaseBehind(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	must(t, os.Link(self, n.dir+"/prog"))
+	file := strings.ReplaceAll(versionFile, "SELF", "DIR/prog")
+	n.write(file)
+	must(t, launchKeeper(t.Context(), n.opt))
+	n.whole("shop", 1)
+	n.replace() // there is no way back
+	_, err := n.client.Deploy(t.Context(), "shop", api.DeployAsk{Version: "v2"})
+	if codeOf(err) != "rollback_not_startable" {
+		t.Fatal(err)
+	}
+	releases := func() int {
+		all, err := n.client.Releases(t.Context(), "shop")
+		must(t, err)
+		return len(all)
+	}
+	if got := releases(); got != 1 {
+		t.Errorf("%d releases, one has been", got)
+	}
+	if h, err := n.client.History(t.Context(), "shop"); err != nil || h[0].Version != "v2" || h[0].State != api.DeployRefused {
+		t.Errorf("history: %+v, %v", h, err)
+	}
+	wants := strings.ReplaceAll(file, "version: v1", "version: v2")
+	applied, err := n.client.Apply(t.Context(), api.ConfigAsk{Name: n.opt.File, Text: []byte(n.fill(wants))})
+	must(t, err)
+	if !strings.Contains(strings.Join(applied.Notes, " "), "was refused") {
+		t.Errorf("apply says nothing of it: %q", applied.Notes)
+	}
+	n.kill("agent")
+	s := n.whole("shop", 1)
+	if s.Version != "v1" || s.Wanted == "" || s.Deploy.To != s.Wanted || s.Deploy.State != api.DeployRefused || releases() != 2 {
+		t.Errorf("status does not tell what is refused: %+v", s)
+	}
+	must(t, os.Remove(n.dir+"/prog"))
+	must(t, os.Link(self, n.dir+"/prog"))
+	must(t, n.apply(file))
+	if s := n.whole("shop", 1); s.Wanted != "" || releases() != 1 {
+		t.Errorf("nothing but what runs is wanted: %+v", s)
+	}
+}

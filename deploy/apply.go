@@ -90,9 +90,11 @@ func (s *service) take(w Want) error {
 		seq = rel.Seq
 		s.rels[seq] = rel
 		s.rec.Seq = seq
+		s.rec.Unbegun = append(s.rec.Unbegun, seq)
 		s.unsaved = true
 	}
 	s.want, s.wantSeq, s.gone = &w, seq, false
+	s.forgetUnbegun()
 	s.d.metrics.release.WithLabelValues(s.name).Set(float64(s.rec.Current))
 	s.show()
 	return nil
@@ -114,6 +116,7 @@ func (s *service) find(digest string) int {
 // it may come back.
 func (s *service) drop() {
 	s.want, s.wantSeq, s.gone = nil, 0, true
+	s.forgetUnbegun()
 	s.d.metrics.forget(s.name)
 	s.show()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/backstay/backstay"
@@ -135,6 +136,9 @@ func (s *service) current(in intent) bool {
 	if d.Live() && d.Kind == Rollback {
 		from = d.To
 	}
+	if _, kept := s.rels[in.To]; !kept { // nobody wants it any more, and it had never begun
+		return false
+	}
 	return in.From == from && (in.Kind == Rollback || in.Kind == Restart || in.To == s.wantSeq)
 }
 
@@ -216,6 +220,7 @@ func (s *service) begin(in intent) (Deploy, error) {
 		d.say(now, d.headline(now))
 	}
 	rec.redo(in.to.Digest)
+	rec.begin(d.To)
 	rec.put(d)
 	return s.put(rec, d)
 }
@@ -235,10 +240,15 @@ func (s *service) put(rec record, d Deploy) (Deploy, error) {
 	return d, nil
 }
 
-// refuse notes why a deploy does not begin, once.
+// refuse notes why a deploy does not begin, once: who asks for the same version
+// again and again does not push the deploys that have been out of the record.
 func (s *service) refuse(rec record, d Deploy, why *backstay.Problem) (Deploy, error) {
-	if was := s.rec.newest(); was.State == Refused && was.To == d.To && was.Reason == why.Error() {
+	switch was := s.rec.newest(); {
+	case was.State != Refused:
+	case was.To == d.To && was.Reason == why.Error():
 		return was, why
+	case was.Version == d.Version && strings.ReplaceAll(was.Reason, was.name(was.To), d.name(d.To)) == why.Error():
+		rec.Deploys = rec.Deploys[:len(rec.Deploys)-1]
 	}
 	d.State, d.Reason, d.Ended, d.NoWay = Refused, why.Error(), d.Since, ""
 	d.say(d.Since, d.headline(d.Since))

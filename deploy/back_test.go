@@ -3,6 +3,8 @@ package deploy
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -104,6 +106,74 @@ func TestWhatCannotBeStartedChangesNothing(t *testing.T) {
 		_, err = h.Abort(h.t.Context(), "shop", "ann")
 		h.code(err, "rollback_not_startable")
 		h.serve("shop@1 x3")
+	})
+}
+
+// What was refused and is wanted no more leaves no release, on disk or to see;
+// what the file wants all the same is told, also by the agent after this one.
+// Deploys that have been are not pushed out of history by refusals.
+func TestARefusedDeployLeavesNoRelease(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.runs("v1", fine)
+		h.cannot("v1", errors.New("overwritten"))
+		releases := func() (seqs []int) {
+			for _, r := range h.Releases("shop") {
+				seqs = append(seqs, r.Seq)
+			}
+			return seqs
+		}
+		for range maxHistory {
+			before := h.wants["shop"]
+			h.wantRelease("v2", 0, fine, nil)
+			h.apply()
+			_, err := h.Deploy(h.t.Context(), "shop", Ask{By: "ann"})
+			h.code(err, "rollback_not_startable")
+			h.killed() // wanted still: it is kept
+			if got := releases(); len(got) != 2 {
+				t.Fatalf("wanted and refused: releases %v", got)
+			}
+			if st, _ := h.Standing("shop"); st.Wanted == st.Current || !strings.Contains(st.Because, "overwritten") {
+				t.Fatalf("%+v", st)
+			}
+			h.wants["shop"] = before
+			h.apply()
+			if got := releases(); !slices.Equal(got, []int{1}) {
+				t.Fatalf("wanted no more: releases %v", got)
+			}
+		}
+		if on, _ := filepath.Glob(filepath.Join(h.dir, "releases", "shop", "*.json")); len(on) != 1 {
+			t.Errorf("on disk: %q", on)
+		}
+		if states := h.states(); states != "first done, deploy refused" {
+			t.Error(states)
+		}
+		next := maxHistory + 2 // no number stands for two releases
+		h.cannot("v1", nil)
+		h.wantRelease("v3", next, fine, nil)
+		h.apply()
+		h.untilIt("v3", func(d Deploy) bool { return d.To == next && d.State == Done })
+		h.serve(fmt.Sprintf("shop@%d x3", next))
+	})
+}
+
+// A release whose turn never came, because the file changed again, was never
+// there.
+func TestAReleaseWhoseTurnNeverCameIsForgotten(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.runs("v1", fine)
+		for seq, v := range []string{2: "v2", 3: "v3", 4: "v4"} {
+			if v != "" {
+				h.wantRelease(v, seq, fine, nil)
+				h.apply()
+			}
+		}
+		h.killed()
+		h.untilIt("v4", func(d Deploy) bool { return d.To == 4 && d.State == Done })
+		for _, r := range h.Releases("shop") {
+			if r.Seq == 3 {
+				t.Errorf("%+v", r)
+			}
+		}
 	})
 }
 

@@ -84,6 +84,25 @@ func (s *service) prune() {
 	}
 }
 
+// forgetUnbegun forgets releases to which no deploy has begun and that are wanted
+// no more: what was refused leaves nothing to go back to. Their numbers are not
+// given again, for history tells of them.
+func (s *service) forgetUnbegun() {
+	for _, seq := range slices.Clone(s.rec.Unbegun) {
+		if seq == s.wantSeq {
+			continue
+		}
+		if err := s.d.files.removeRelease(s.name, seq); err != nil {
+			s.d.opt.Log.Warn("release not forgotten", "service", s.name, "seq", seq, "err", err)
+			continue
+		}
+		delete(s.rels, seq)
+		s.rec = s.rec.clone()
+		s.rec.begin(seq)
+		s.unsaved = true
+	}
+}
+
 // runs reports whether an instance of seq is there or on its way.
 func (s *service) runs(seq int) bool {
 	name := backstay.ReleaseID(s.name, seq)

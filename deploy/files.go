@@ -38,6 +38,7 @@ type record struct {
 	N       int      `json:"n"`                 // of the newest deploy
 	Good    []int    `json:"good,omitempty"`    // releases whose deploy ended in done
 	Undone  []undone `json:"undone,omitempty"`  // releases that are not tried again by themselves
+	Unbegun []int    `json:"unbegun,omitempty"` // releases to which no deploy has begun; forgotten once not wanted
 	Deploys []Deploy `json:"deploys,omitempty"` // oldest first
 }
 
@@ -93,10 +94,15 @@ func (r *record) undone(digest string) (undone, bool) {
 	return r.Undone[i], true
 }
 
+// begin notes that a deploy to release seq has begun.
+func (r *record) begin(seq int) {
+	r.Unbegun = slices.DeleteFunc(r.Unbegun, func(n int) bool { return n == seq })
+}
+
 // clone returns r with nothing shared.
 func (r *record) clone() record {
 	c := *r
-	c.Good, c.Undone, c.Deploys = slices.Clone(r.Good), slices.Clone(r.Undone), slices.Clone(r.Deploys)
+	c.Good, c.Undone, c.Deploys, c.Unbegun = slices.Clone(r.Good), slices.Clone(r.Undone), slices.Clone(r.Deploys), slices.Clone(r.Unbegun)
 	return c
 }
 
