@@ -196,6 +196,7 @@ func (a *agent) change(ctx context.Context, d *desired) error {
 func services(f *config.File) map[string]supervise.Service {
 	out := map[string]supervise.Service{}
 	for name, s := range f.Services {
+		s.MaxUnavailable = s.Deploy.MaxUnavailable
 		out[name] = s.Service
 	}
 	return out

@@ -273,3 +273,12 @@ func TestReleasesDifferInKeysOfTheFile(t *testing.T) {
 		}
 	}
 }
+
+// Liveness may take down as many as a deploy may have missing.
+func TestLivenessIsToldHowManyMayBeMissing(t *testing.T) {
+	f, err := config.Parse("f.yaml", []byte(strings.Replace((&node{}).fill(versionFile), "min_ready: 100ms", "max_unavailable: 50%", 1)))
+	must(t, err)
+	if got := services(f)["shop"].MaxUnavailable; got.Of(4, false) != 2 {
+		t.Errorf("of four, %d", got.Of(4, false))
+	}
+}

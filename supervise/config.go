@@ -16,6 +16,10 @@ type Service struct {
 	Restart   Restart              `yaml:"restart" change:"live"`
 	Stop      Stop                 `yaml:"stop" change:"live"`
 	Logs      Logs                 `yaml:"logs" change:"live"`
+
+	// MaxUnavailable is how many instances may be missing. The file says that in
+	// deploy, whose word it is; who ties the rooms together sets it here.
+	MaxUnavailable backstay.Count
 }
 
 // SetDefaults fills in what a file leaves out.

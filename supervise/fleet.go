@@ -13,8 +13,8 @@ import (
 )
 
 // livenessAtOnce is how many instances of a service may be down at once by
-// order of their liveness probes: with more, one slow database would take every
-// copy of a service away in the same second.
+// order of their liveness probes where the file lets none be missing: with more,
+// one slow database would take every copy of a service away in the same second.
 const livenessAtOnce = 1
 
 // livenessTurn bounds how long one that was killed keeps the others alive: if
@@ -176,13 +176,17 @@ func (f *fleet) reschedule(m *machine) {
 // mayKill reports whether liveness may end m: not while so many others of its
 // service are still coming back from that.
 func (f *fleet) mayKill(now time.Time, m *machine) bool {
-	others := 0
+	all, others := 0, 0
 	for _, o := range f.machines {
-		if o != m && o.meta.Service == m.meta.Service && !o.healing.IsZero() && now.Sub(o.healing) < livenessTurn {
+		if o.meta.Service != m.meta.Service {
+			continue
+		}
+		all++
+		if o != m && !o.healing.IsZero() && now.Sub(o.healing) < livenessTurn {
 			others++
 		}
 	}
-	return others < livenessAtOnce
+	return others < max(livenessAtOnce, m.conf.MaxUnavailable.Of(all, false))
 }
 
 // release starts those whose dependencies are met, and has the others say what

@@ -187,7 +187,7 @@ func (k *talk) answer(m *machine, name string, r health.Result) {
 }
 
 // file applies services: name, its probes as startup readiness liveness, what it
-// depends on as db=ready, replicas as x3; stop=drain/long.
+// depends on as db=ready, replicas as x3; stop=drain/long; unavailable=50%.
 func (k *talk) file(words []string) {
 	k.services = map[string]Service{}
 	var s Service
@@ -205,6 +205,8 @@ func (k *talk) file(words []string) {
 			_ = s.Stop.DrainLong.UnmarshalText([]byte(value))
 		case key == "grace":
 			_ = s.Stop.Grace.UnmarshalText([]byte(value))
+		case key == "unavailable":
+			_ = s.MaxUnavailable.UnmarshalText([]byte(value))
 		case w == "startup":
 			s.Probes.Startup = probeOf("/startup", 30)
 		case w == "readiness":
