@@ -74,6 +74,8 @@ func runAgent(ctx context.Context, o Options) error {
 		return fmt.Errorf("start agent: %w", err)
 	}
 	defer func() { _ = lock.Close() }()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	a, err := newAgent(o)
 	if err != nil {
 		return fmt.Errorf("start agent: %w", err)
@@ -82,7 +84,25 @@ func runAgent(ctx context.Context, o Options) error {
 	if err := proc.Subreaper(); err != nil {
 		a.log.WarnContext(ctx, "orphans go to PID 1", "why", err.Error())
 	}
+	if exists(frontLock(o.Dirs)) { // a unit comes back, and is waited for
+		a.link.forsaken = func(failed int) error { return a.forsaken(failed, end) }
+	}
 	return a.group().Run(ctx) //nolint:wrapcheck // it names the parts
+}
+
+// forsaken ends this agent where it gets no keeper any more.
+func (a *agent) forsaken(failed int, end context.CancelCauseFunc) error {
+	err := forsaken(a.Dirs, failed)
+	if err == nil {
+		return nil
+	}
+	a.log.Error("no keeper can be had, this agent ends", "why", err.Error())
+	a.bus.Record(backstay.Event{ // it is on disk, where its log may not come without a keeper
+		Kind: backstay.StateChanged, Ref: backstay.NewRef("role", "agent"), From: "running", To: "ended",
+		Because: "no keeper can be had: " + err.Error(),
+	})
+	end(err)
+	return err
 }
 
 // newAgent ties the rooms together. Nothing runs yet.

@@ -49,6 +49,9 @@ func claim(ctx context.Context, o *UpOptions) (lock *os.File, err error) {
 	if lock, err = proc.Lock(waiting, frontLock(o.Dirs)); err != nil {
 		return nil, alreadyRunning(o.Dirs, "another up looks after it")
 	}
+	if err := lock.Truncate(0); err != nil { // what the front before has left there
+		return nil, errors.Join(fmt.Errorf("claim %s: %w", o.Dirs.Run, err), lock.Close())
+	}
 	if k == nil {
 		return lock, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -216,5 +217,97 @@ func TestAgentAndRoleBesideOneThatRunsAreRefused(t *testing.T) {
 	must(t, front.Signal(os.Interrupt))
 	if !n.ends(front) {
 		t.Errorf("the front did not end well:\n%s", n.said())
+	}
+}
+
+// A front that cannot start a keeper takes with it the agent that has none: it
+// ends by itself. What runs is left to the next front, which finds it.
+func TestFrontWithoutKeeperLeavesNoAgent(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.write(versionFile)
+	first := n.up()
+	id := n.whole("shop", 1).Instances[0].ID
+	must(t, first.Kill())
+	n.ends(first)
+	boot := filepath.Join(n.opt.Dirs.Keeper(), "boot")
+	must(t, os.Remove(boot))
+	must(t, os.MkdirAll(filepath.Join(boot, "in the way"), 0o700))
+	k := runningKeeper(t.Context(), n.opt.Dirs)
+	must(t, k.KillKeeper())
+	must(t, k.Close())
+	if n.ends(n.up()) {
+		t.Error("a front without a keeper ended well")
+	}
+	if !n.agentEnded() {
+		t.Errorf("the agent is left\n%s", n.story())
+	}
+	events, err := filepath.Glob(filepath.Join(n.opt.Dirs.State, "events", "*"))
+	must(t, err)
+	told := false
+	for _, path := range events {
+		text, err := os.ReadFile(path)
+		must(t, err)
+		told = told || strings.Contains(string(text), "no keeper can be had")
+	}
+	if !told {
+		t.Error("it does not say why it ends")
+	}
+	must(t, os.RemoveAll(boot))
+	last := n.up()
+	if got := n.whole("shop", 1).Instances[0].ID; got != id {
+		t.Errorf("%s runs, %s did", got, id)
+	}
+	must(t, last.Signal(os.Interrupt))
+	if !n.ends(last) {
+		t.Errorf("the last front ended badly:\n%s", n.said())
+	}
+}
+
+// agentEnded reports whether no agent is left, or not for long.
+func (n *node) agentEnded() bool {
+	n.Helper()
+	ctx, cancel := context.WithTimeout(n.Context(), hang)
+	defer cancel()
+	lock, err := proc.Lock(ctx, filepath.Join(n.opt.Dirs.Run, "agent.lock"))
+	if err == nil {
+		_ = lock.Close()
+	}
+	return err == nil
+}
+
+// A front whose first start fails takes with it what it began.
+func TestFrontThatCannotBeginLeavesNothing(t *testing.T) {
+	t.Parallel()
+	for what, hinder := range map[string]func(*node){
+		"a stranger has the address": func(n *node) {
+			taken := occupy(n.T, hosttest.FreePort(n.T))
+			n.write(versionFile + "frontends: { web: { bind: [\"" + taken.Addr().String() + "\"], routes: [{ to: shop }] } }\n")
+		},
+		"the program of the service is not there": func(n *node) { n.write(strings.ReplaceAll(versionFile, "SELF", "DIR/none")) },
+		"the keeper has no room": func(n *node) {
+			must(n, os.MkdirAll(filepath.Join(n.opt.Dirs.Keeper(), "boot", "in the way"), 0o700))
+		},
+		"the keeper cannot listen": func(n *node) {
+			must(n, os.MkdirAll(filepath.Join(n.opt.Dirs.Keeper(), "sock", "in the way"), 0o700))
+		},
+		"the run directory is a file": func(n *node) { must(n, os.WriteFile(n.opt.Dirs.Run, nil, 0o600)) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t)
+			n.write(versionFile)
+			hinder(n)
+			if n.ends(n.up()) {
+				t.Error("it ended well")
+			}
+			if k := runningKeeper(t.Context(), n.opt.Dirs); k != nil {
+				_ = k.Close()
+				t.Errorf("a keeper is left\n%s", n.story())
+			}
+			if info, err := os.Stat(n.opt.Dirs.Run); err == nil && info.IsDir() && !n.agentEnded() {
+				t.Errorf("an agent is left\n%s", n.story())
+			}
+		})
 	}
 }

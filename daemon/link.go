@@ -52,6 +52,9 @@ type link struct {
 	// missed takes what happened before, and was never acknowledged: it is in the
 	// slots already.
 	missed func(keeperwire.Event)
+	// forsaken is asked when there is no keeper and failed of them could not be
+	// started in a row. An error is that there will be none: the link ends.
+	forsaken func(failed int) error
 
 	beat    lastBeat
 	keepers int // met so far; only run's goroutine asks
@@ -63,7 +66,10 @@ type link struct {
 }
 
 func newLink(dir string, log *slog.Logger) *link {
-	return &link{dir: dir, log: log, changed: make(chan struct{}), held: map[string]*os.File{}}
+	return &link{
+		dir: dir, log: log, forsaken: func(int) error { return nil },
+		changed: make(chan struct{}), held: map[string]*os.File{},
+	}
 }
 
 // run keeps a keeper at hand until ctx is done.
@@ -86,7 +92,7 @@ func (l *link) run(ctx context.Context, ready func()) error {
 // connect returns a keeper that answers, and starts one if there is none for
 // too long.
 func (l *link) connect(ctx context.Context) (*keeperclient.Client, error) {
-	since := time.Now()
+	since, failed := time.Now(), 0
 	tick := time.NewTicker(dialEvery)
 	defer tick.Stop()
 	for {
@@ -95,9 +101,13 @@ func (l *link) connect(ctx context.Context) (*keeperclient.Client, error) {
 			return k, nil
 		}
 		if time.Since(since) > alone {
+			if err := l.forsaken(failed); err != nil {
+				return nil, err
+			}
 			l.log.WarnContext(ctx, "no keeper, starting one", "why", err.Error())
 			if err := l.launch(ctx); err != nil {
 				l.log.ErrorContext(ctx, "keeper not started", "why", err.Error())
+				failed++
 			}
 			since = time.Now()
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -173,5 +174,42 @@ func TestAddressThatTheHostLacksIsSaidToBeSo(t *testing.T) {
 	if err := newLink(t.TempDir(), slog.New(slog.DiscardHandler)).bindProblem(lacking, err); !errors.As(err, &p) ||
 		!strings.Contains(p.Why, "no such address") || strings.Contains(p.Do, "ss -lntp") {
 		t.Errorf("%+v", p)
+	}
+}
+
+// An agent whose front has gone for good, or that could start no keeper for a
+// minute, gives up. One that hopes to be found does not, and neither does one
+// that no front has begun.
+func TestForsakenAgentGivesUp(t *testing.T) {
+	d := DirsIn(t.TempDir())
+	must(t, os.Mkdir(d.Run, 0o700))
+	tries := func(t *testing.T) (n int) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			l := newLink(filepath.Join(d.Run, "none"), slog.New(slog.DiscardHandler))
+			l.launch = func(context.Context) error { n++; return errors.New("no room") }
+			l.forsaken = func(failed int) error { return forsaken(d, failed) }
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			if err := l.run(ctx, func() {}); err == nil || ctx.Err() != nil {
+				t.Errorf("it tries on after %d: %v", n, err)
+			}
+		})
+		return n
+	}
+	if n := tries(t); n != 0 {
+		t.Errorf("without the directory of its front: tried %d times", n)
+	}
+	must(t, os.WriteFile(frontLock(d), nil, 0o600))
+	if n := tries(t); n != hopeless {
+		t.Errorf("its front was killed: tried %d times, want %d", n, hopeless)
+	}
+	lock, err := os.OpenFile(frontLock(d), os.O_RDWR, 0)
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(d.Run, "agent.lock"), nil, 0o600))
+	must(t, endForsaken(t.Context(), d, lock))
+	must(t, lock.Close())
+	if n := tries(t); n != 0 {
+		t.Errorf("its front has gone: tried %d times", n)
 	}
 }

@@ -49,7 +49,7 @@ func Up(ctx context.Context, o UpOptions) error {
 	go tellEvents(ctx, o, f, refused)
 	select {
 	case err := <-ended:
-		return err
+		return errors.Join(err, endForsaken(ctx, o.Dirs, claimed))
 	case r := <-refused:
 		if err = r.why; r.others { // it runs what it ran before
 			stop()
@@ -59,7 +59,7 @@ func Up(ctx context.Context, o UpOptions) error {
 	}
 	err = errors.Join(err, stopAll(run, o), endAll(run, o.Dirs, longestGrace(f)))
 	stop() // from here on no keeper is started anew
-	return errors.Join(err, <-ended, leave(context.WithoutCancel(ctx), o.Dirs))
+	return errors.Join(err, <-ended, leave(context.WithoutCancel(ctx), o.Dirs), endForsaken(ctx, o.Dirs, claimed))
 }
 
 // refusedFile is why a file was not put in force.

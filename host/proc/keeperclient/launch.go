@@ -48,10 +48,16 @@ func Launch(ctx context.Context, path, dir string, env []string) error {
 	ended := make(chan error, 1)
 	go func() { ended <- proc.Wait(cmd) }() // as long as it lives: else it would end as our zombie
 	if err := answers(ctx, filepath.Join(dir, "sock"), ended); err != nil {
+		if errors.Is(err, errMute) { // nobody else will ever have it
+			_ = cmd.Process.Kill()
+		}
 		return fmt.Errorf("start keeper: %w%s", err, tail(out.Name()))
 	}
 	return nil
 }
+
+// errMute is why a keeper that was started is given up.
+var errMute = fmt.Errorf("it does not answer within %v", launchWithin)
 
 // environment drops what made this process an instance of a keeper: the keeper is
 // none, and where there are no cgroups it kills by these marks.
@@ -63,7 +69,7 @@ func environment(env []string) []string {
 
 // answers returns when a keeper answers at socket.
 func answers(ctx context.Context, socket string, ended <-chan error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, launchWithin, fmt.Errorf("it does not answer within %v", launchWithin))
+	ctx, cancel := context.WithTimeoutCause(ctx, launchWithin, errMute)
 	defer cancel()
 	tick := time.NewTicker(tryEvery)
 	defer tick.Stop()

@@ -89,6 +89,26 @@ func TestLaunchWaitsNoLongerThanItsContext(t *testing.T) {
 	_, _ = c.Close(), client.keeper.Close()
 }
 
+// A keeper that was started and never answers is not left behind.
+func TestKeeperThatNeverAnswersIsEnded(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, errMute) // sooner than launchWithin
+	defer cancel()
+	if err := Launch(ctx, "/proc/self/exe", dir, []string{"FAKE_KEEPER=silent"}); !errors.Is(err, errMute) {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(tryEvery) {
+		c, err := net.Dial("unixpacket", filepath.Join(dir, "sock"))
+		if err != nil {
+			break
+		}
+		_ = c.Close()
+		if time.Now().After(end) {
+			t.Fatal("it is still there")
+		}
+	}
+}
+
 // The keeper is nobody's instance, in a session of its own, and dies by a kill
 // of that process and no other.
 func TestLaunchedKeeperAnswersAndIsKilled(t *testing.T) {
