@@ -57,7 +57,7 @@ func (a *agent) take(ctx context.Context, ask api.ConfigAsk) (api.Applied, error
 	}
 	a.overrides.settle(d.file, a.bus)
 	a.refused.Store(nil)
-	a.tellApplied(before, d)
+	a.tellApplied(before, d, ask.By.Name)
 	applied.Generation = d.kept.Gen
 	applied.Deploys = a.runningDeploys()
 	applied.Notes = append(applied.Notes, a.refusedDeploys(d)...)
@@ -113,7 +113,8 @@ func (a *agent) accept(ctx context.Context, d *desired) error {
 	defer cancel()
 	before := a.now.Load()
 	if !d.adopted {
-		d.kept.At, d.kept.Gen = time.Now(), a.configs.nextGen(before)
+		d.kept = a.configs.dated(d.kept)
+		d.kept.Gen = a.configs.nextGen(before)
 		if err := a.configs.keepText(d.kept, d.text); err != nil {
 			return diskProblem(a.configs.dir, err)
 		}

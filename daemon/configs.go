@@ -68,6 +68,16 @@ func (c configs) use(k kept) error {
 	return c.write(c.force, k)
 }
 
+// dated returns k as it comes in force now. Where the newest good file says the
+// same, that was in force last: since when, and who brought it, stays true.
+func (c configs) dated(k kept) kept {
+	if all, err := c.all(); err == nil && len(all) > 0 && all[0].Digest == k.Digest {
+		return all[0]
+	}
+	k.At = time.Now()
+	return k
+}
+
 // nextGen is the generation of the next file: above that of every one before,
 // also of those before the host was restarted.
 func (c configs) nextGen(now *desired) uint64 {
@@ -120,7 +130,8 @@ func (c configs) text(digest string) ([]byte, error) {
 	return text, nil
 }
 
-// all returns the good files, newest first.
+// all returns the good files that can be read, the one that came in force last
+// first: generations grow where a clock may not.
 func (c configs) all() ([]kept, error) {
 	names, err := filepath.Glob(filepath.Join(c.dir, "*.json"))
 	if err != nil {
@@ -133,7 +144,7 @@ func (c configs) all() ([]kept, error) {
 		}
 	}
 	slices.SortFunc(all, func(a, b kept) int {
-		return cmp.Or(b.At.Compare(a.At), cmp.Compare(b.Gen, a.Gen))
+		return cmp.Or(cmp.Compare(b.Gen, a.Gen), b.At.Compare(a.At))
 	})
 	return all, nil
 }
@@ -143,7 +154,9 @@ func readKept(path string) (k kept, err error) {
 	return k, err //nolint:wrapcheck // it names the file
 }
 
-// prune forgets the oldest good files, and texts that have not become one.
+// prune forgets the oldest good files, and texts that have not become one. What
+// cannot be read is not ours to forget: a newer version has kept it, no more than
+// so many either, and may be back.
 func (c configs) prune() error {
 	all, err := c.all()
 	if err != nil {
@@ -162,9 +175,15 @@ func (c configs) prune() error {
 		if !ext {
 			name, ext = strings.CutSuffix(filepath.Base(f), ".json")
 		}
-		if ext && !keep[name] {
+		if ext && !keep[name] && !c.unreadable(name) {
 			err = errors.Join(err, os.Remove(f))
 		}
 	}
 	return err //nolint:wrapcheck // it names the files
+}
+
+// unreadable reports whether there is a description of a text that cannot be read.
+func (c configs) unreadable(digest string) bool {
+	_, err := readKept(c.path(digest, ".json"))
+	return err != nil && !errors.Is(err, fs.ErrNotExist)
 }

@@ -122,7 +122,7 @@ func (a *agent) bootWith(ctx context.Context, k kept, text []byte, source string
 	if source == "file" {
 		a.refused.Store(nil)
 	}
-	a.tellApplied(nil, d)
+	a.tellApplied(nil, d, k.By)
 	return nil
 }
 
@@ -166,14 +166,14 @@ func (a *agent) refuseFile(ctx context.Context) {
 	}
 }
 
-func (a *agent) tellApplied(before, d *desired) {
+func (a *agent) tellApplied(before, d *desired, by string) {
 	from := ""
 	if before != nil {
 		from = before.kept.Digest
 	}
 	a.bus.Record(backstay.Event{
 		Kind: backstay.ConfigApplied, Ref: "config/file", From: from, To: d.kept.Digest,
-		Because: d.kept.Name, Actor: d.kept.By, Gen: d.kept.Gen,
+		Because: d.file.Name(), Actor: by, Gen: d.kept.Gen,
 	})
 }
 

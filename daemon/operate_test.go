@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -265,5 +266,38 @@ func TestRefusedDeployLeavesNoReleaseBehind(t *testing.T) {
 	must(t, n.apply(file))
 	if s := n.whole("shop", 1); s.Wanted != "" || releases() != 1 {
 		t.Errorf("nothing but what runs is wanted: %+v", s)
+	}
+}
+
+// What is applied while it is in force already stays since when it was, by whom
+// it was, over a start of everything as well; a file that comes back is anew.
+func TestAppliedAgainIsNoNewEntry(t *testing.T) {
+	t.Parallel()
+	n := start(t, versionFile)
+	other := versionFile + "# another\n"
+	must(t, n.apply(other))
+	must(t, n.apply(versionFile))
+	entries := func() []api.Config {
+		t.Helper()
+		all, err := n.client.Configs(t.Context())
+		must(t, err)
+		return all
+	}
+	before, gen := entries(), n.status().Generation
+	if len(before) != 2 || !before[0].InUse || before[0].At.Before(before[1].At) {
+		t.Fatalf("history: %+v", before)
+	}
+	_, err := n.client.Apply(t.Context(), api.ConfigAsk{Name: "elsewhere.yaml", Text: []byte(n.fill(versionFile))})
+	must(t, err)
+	must(t, n.client.Down(t.Context(), func(api.Progress) error { return nil }))
+	must(t, leave(t.Context(), n.opt.Dirs))
+	must(t, launchKeeper(t.Context(), n.opt)) // the same file, at the next boot
+	n.whole("shop", 1)
+	if after := entries(); !slices.Equal(after, before) {
+		t.Errorf("history\n%+v\nwas\n%+v", after, before)
+	}
+	s := n.status()
+	if s.Generation <= gen || !s.Config.AppliedAt.Equal(before[0].At) {
+		t.Errorf("generation %d after %d, in force since %v", s.Generation, gen, s.Config.AppliedAt)
 	}
 }

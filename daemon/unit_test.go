@@ -282,3 +282,29 @@ func TestLivenessIsToldHowManyMayBeMissing(t *testing.T) {
 		t.Errorf("of four, %d", got.Of(4, false))
 	}
 }
+
+// What cannot be read is not forgotten, with its text; what can be is, as ever.
+func TestKeptFilesOfANewerVersionStay(t *testing.T) {
+	dir := t.TempDir()
+	c := configs{dir: filepath.Join(dir, "configs"), force: filepath.Join(dir, "config.json")}
+	must(t, os.Mkdir(c.dir, 0o700))
+	newer := []string{c.path("11111111", ".json"), c.path("11111111", ".yaml"), c.path("22222222", ".json"), c.path("22222222", ".yaml")}
+	for i, path := range newer {
+		must(t, os.WriteFile(path, []byte([]string{`{"backstay":"config","v":2}`, "", `{"backs`, ""}[i]), 0o600))
+	}
+	for i := range keptConfigs + 5 {
+		k := kept{Digest: strings.Repeat(string(rune('a'+i)), 8), Gen: uint64(i + 1)}
+		must(t, errors.Join(c.keepText(k, []byte("x")), c.keep(k)))
+	}
+	for _, path := range newer {
+		if !exists(path) {
+			t.Errorf("%s is gone", path)
+		}
+	}
+	if files, _ := filepath.Glob(c.dir + "/*"); len(files) != 2*keptConfigs+len(newer) {
+		t.Errorf("%d files are kept", len(files))
+	}
+	if k, _, err := c.last(); err != nil || k.Gen != keptConfigs+5 {
+		t.Errorf("the last good one is %+v, %v", k, err)
+	}
+}
