@@ -42,7 +42,10 @@ func NewLoop() (*Loop, error) {
 		return nil, Fail("make a loop", err)
 	}
 	l.Watch(l.timer, func(uint32) { drainBell(l.timer) })
-	l.Watch(l.bell[0], func(uint32) { drainBell(l.bell[0]) })
+	l.Watch(l.bell[0], func(uint32) {
+		drainBell(l.bell[0])
+		l.Work() // of whose byte that was: the bell rings no more for it
+	})
 	return l, nil
 }
 

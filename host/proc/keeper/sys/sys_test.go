@@ -84,3 +84,28 @@ func TestLoopDoesJobsAndReadsBeforeWhatIsDue(t *testing.T) {
 		t.Errorf("late by %v, descriptor %d", late, pipe[0])
 	}
 }
+
+// TestLoopForgetsNoJobThatComesWhileItWorks has a job come at the worst moment:
+// when those before it were taken, and the bell that they rang has not been read.
+func TestLoopForgetsNoJobThatComesWhileItWorks(t *testing.T) {
+	t.Parallel()
+	l, err := sys.NewLoop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const deep = 3
+	did := 0
+	var job func()
+	job = func() {
+		if did++; did < deep {
+			l.Do(job)
+		}
+	}
+	l.Do(job)
+	for did < deep {
+		l.At(sys.Boottime() + 10*time.Second) // or it would sleep for ever
+		if err := l.Turn(func(time.Duration) { t.Fatalf("%d of %d jobs were done, and then it slept", did, deep) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
