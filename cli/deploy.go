@@ -106,43 +106,20 @@ func (a *app) see(ctx context.Context, d api.Deploy, detach bool) error {
 // watch tells what a deploy does until it ends or waits for a person, and
 // returns it as it is then.
 func (a *app) watch(ctx context.Context, d api.Deploy) (api.Deploy, error) {
-	a.say("%s", deployBegin(d))
 	err := a.client().Watch(ctx, d.Service, d.ID, func(p api.Progress) error {
 		if p.Deploy != nil {
 			d = *p.Deploy
 		}
 		a.progress(p)
-		if d.State == api.DeployPaused {
-			return errPaused
-		}
 		return nil
 	})
-	switch {
-	case errors.Is(err, errPaused):
-		return d, nil
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return d, &backstay.Problem{
 			Code: "deploy_goes_on", What: "detached: the deploy of " + d.Service + " goes on", Where: "deploy/" + d.Service,
 			Do: "look with backstay why deploy/" + d.Service + ", undo it with backstay abort " + d.Service,
 		}
-	default:
-		return d, err
 	}
-}
-
-// errPaused ends the watch of a deploy that waits for a person.
-var errPaused = errors.New("paused")
-
-func deployBegin(d api.Deploy) string {
-	text := "deploy " + d.Service + " "
-	if d.From != "" {
-		text += d.From + " → "
-	}
-	text += d.To
-	if d.Version != "" {
-		text += " (" + d.Version + ")"
-	}
-	return text + ", " + d.Strategy
+	return d, err
 }
 
 // deployEnd is how a deploy ended, on one line and, if it went wrong, some more.

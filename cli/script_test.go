@@ -127,7 +127,8 @@ func changeTo(ts *testscript.TestScript, b *apitest.Backend, state string) {
 		line(2, "back at shop@2", true, api.DeployRolledBack, "shop-9e01aa exited 3, 1.5s after it was ready")
 		b.Steps[1].Deploy.LastLog = []string{"panic: assignment to entry in nil map"}
 	case "deploy-pauses":
-		line(1, "paused", false, api.DeployPaused, "a person is asked")
+		line(1, "shop-1c44d0 ready, good", false, api.DeployPaused, "") // lines come with the deploy as it is now
+		line(2, "paused: shop-9e01aa died", true, api.DeployPaused, "a person is asked")
 	case "deploy-sticks":
 		line(1, "both are ill", true, api.DeployStuck, "shop@2 is not ready either")
 	case "deploy-running":

@@ -33,10 +33,7 @@ func (s *service) carry(ctx context.Context, now time.Time, steps []Step) (acted
 			for _, id := range st.IDs {
 				s.stop(ctx, id, s.releaseOf(id), st.Text, gate, slices.Contains(moved, id))
 			}
-		case Emit:
-			if st.Text != s.rec.newest().headline(now) { // that one is told as a change of state
-				s.step(st.Text)
-			}
+		case Emit: // told already
 			continue
 		case Await:
 			next = sooner(next, st.At)
@@ -141,7 +138,7 @@ func (s *service) stop(ctx context.Context, id, release, why string, after chan 
 		if err == nil && counted {
 			s.d.drained(ctx, id)
 			after, _ := s.inFlight(ctx, id)
-			said += fmt.Sprintf("%d -> %d in flight, ", before, after)
+			said += fmt.Sprintf("%d → %d in flight, ", before, after)
 		}
 		return func() { s.stoppedOr(id, l, said, err) }
 	})

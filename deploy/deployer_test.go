@@ -178,7 +178,7 @@ func TestADrainThatWasCutShortIsSaid(t *testing.T) {
 		h.wantRelease("v2", 2, fine, nil)
 		h.apply()
 		h.until(Done)
-		if n := strings.Count(h.script(), "9 -> 3 in flight, stopped"); n != 3 {
+		if n := strings.Count(h.script(), "9 → 3 in flight, stopped"); n != 3 {
 			t.Errorf("said %d times\n%s", n, h.script())
 		}
 	})

@@ -33,7 +33,6 @@ func (s *service) keep(ctx context.Context, now time.Time, d Deploy) bool {
 		return false
 	}
 	s.rec = rec
-	s.changed(was, d)
 	if ended {
 		s.sum(ctx, d)
 	}
@@ -110,6 +109,17 @@ func (s *service) undo(rec *record, d Deploy, seq int, why string) {
 	if rel, known := s.rels[seq]; known && d.From != d.To {
 		rec.undo(undone{Digest: rel.Digest, Seq: seq, At: d.Ended, Why: why})
 	}
+}
+
+// announce tells people what was seen and what d has become by it, in that
+// order: nothing is told of a deploy after its end.
+func (s *service) announce(now time.Time, was, d Deploy, steps []Step) {
+	for _, st := range steps {
+		if st.Do == Emit && st.Text != d.headline(now) { // that one is told as a change of state
+			s.step(st.Text)
+		}
+	}
+	s.changed(was, d)
 }
 
 // changed tells people what d has become.

@@ -45,7 +45,7 @@ type service struct {
 // leave is an instance on its way out.
 type leave struct {
 	release string
-	said    string // "withdrawn (ack 1/1 in 2ms), 9 -> 0 in flight, "
+	said    string // "withdrawn (ack 1/1 in 2ms), 9 → 0 in flight, "
 	busy    bool   // said is not complete yet: it counts as being there still
 	fails   int
 	failed  time.Time // when the pool refused last; zero if it has taken it
@@ -87,10 +87,12 @@ func (s *service) plan(ctx context.Context, now time.Time, instances []backstay.
 	}
 	s.seenOff(now)
 	for range rounds {
+		was := s.rec.newest()
 		d, steps := Plan(s.view(now))
 		if !s.keep(ctx, now, d) {
 			return s.saveAfter
 		}
+		s.announce(now, was, d, steps)
 		acted, wake := s.carry(ctx, now, steps)
 		next = wake
 		if !acted {

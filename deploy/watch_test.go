@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,6 +72,31 @@ func TestEventsAreToldOnce(t *testing.T) {
 		}
 		if len(n) != len(want) {
 			t.Errorf("%v", n)
+		}
+	})
+}
+
+// Who reads the events of a deploy from above has read what led to its end
+// before the end.
+func TestTheEndIsToldLast(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.runs("v1", fine)
+		h.wantRelease("v2", 2, diesYoung, nil)
+		h.apply()
+		h.until(RolledBack)
+		ended := ""
+		for _, e := range h.said.all() {
+			switch {
+			case strings.HasSuffix(e, ">done"), strings.HasSuffix(e, ">rolled_back"):
+				ended = e
+			case strings.HasPrefix(e, "deploy_changed"):
+				ended = ""
+			case ended != "":
+				t.Errorf("%s follows %s", e, ended)
+			}
+		}
+		if ended == "" {
+			t.Error("no end is told")
 		}
 	})
 }

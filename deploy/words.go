@@ -33,7 +33,7 @@ func (d Deploy) headline(now time.Time) string {
 	}
 }
 
-// title says what d is about to do: deploy shop 13 -> 14, rolling.
+// title says what d is about to do: deploy shop 13 → 14, rolling.
 func (d Deploy) title() string {
 	switch d.Kind {
 	case First:
@@ -41,9 +41,9 @@ func (d Deploy) title() string {
 	case Restart:
 		return fmt.Sprintf("restart %s, %s, %s", d.name(d.To), d.way(), plural(d.Of, "instance"))
 	case Rollback:
-		return fmt.Sprintf("rollback %s %d -> %d%s", d.Service, d.From, d.To, d.versions())
+		return fmt.Sprintf("rollback %s %d → %d%s", d.Service, d.From, d.To, d.versions())
 	default:
-		return fmt.Sprintf("deploy %s %d -> %d%s, %s, %s", d.Service, d.From, d.To, d.versions(), d.way(), plural(d.Of, "instance"))
+		return fmt.Sprintf("deploy %s %d → %d%s, %s, %s", d.Service, d.From, d.To, d.versions(), d.way(), plural(d.Of, "instance"))
 	}
 }
 
@@ -52,7 +52,7 @@ func (d Deploy) versions() string {
 	if d.Version == "" || d.Was == "" || d.Version == d.Was {
 		return ""
 	}
-	return " (" + d.Was + " -> " + d.Version + ")"
+	return " (" + d.Was + " → " + d.Version + ")"
 }
 
 // way says how the instances are replaced: rolling +1/-0.
