@@ -25,9 +25,6 @@ func TestPlanSaysWhatChangesAndWhatRequestsNotice(t *testing.T) {
 			for _, c := range changes {
 				fmt.Fprintf(&b, "%s\n    %s %s, service %q\n", c, c.Where, c.Key, c.Service)
 			}
-			for _, n := range config.Notes(changes) {
-				fmt.Fprintf(&b, "note: %s\n", n)
-			}
 			golden.Check(t, dir+"/plan.txt", b.String())
 		})
 	}

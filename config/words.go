@@ -33,12 +33,12 @@ func (c *Change) tell(old, new *File) { //nolint:predeclared // the pair of old
 	}
 	c.Text = thing + ": " + c.words(key)
 	switch {
-	case top == "secrets" && key != "":
-		c.Traffic = secretTraffic(new, name)
+	case top == "secrets":
+		c.ofSecret(old, new, name)
 	case top == "services":
-		c.Traffic = serviceTraffic(old, new, name, key, c.Tag)
+		c.Traffic = c.ofService(old, new, name, key)
 	case top == "frontends":
-		c.Traffic = frontendTraffic(c, key)
+		c.Traffic = c.ofFrontend(key)
 	}
 }
 
@@ -56,40 +56,6 @@ func (c *Change) words(key string) string {
 		return key + " taken out, was " + from
 	default:
 		return key + " " + from + " → " + to
-	}
-}
-
-// secretTraffic says which services a secret from elsewhere may roll.
-func secretTraffic(f *File, secret string) string {
-	var users []string
-	for name := range inOrder(f.Services) {
-		if slices.Contains(f.SecretsOf(name), secret) {
-			users = append(users, name)
-		}
-	}
-	if len(users) == 0 {
-		return ""
-	}
-	return "rolls " + strings.Join(users, ", ") + " if the content differs"
-}
-
-func serviceTraffic(old, new *File, name, key, tag string) string { //nolint:predeclared // the pair of old
-	was, is := old.Services[name], new.Services[name]
-	_, before := old.Services[name]
-	_, after := new.Services[name]
-	switch {
-	case !before:
-		return "starts " + count(is.Replicas)
-	case !after:
-		return fmt.Sprintf("drains and stops %s", count(was.Replicas))
-	case tag == Roll:
-		return new.rolling(name)
-	case key == "replicas" && is.Replicas > was.Replicas:
-		return fmt.Sprintf("starts %d more", is.Replicas-was.Replicas)
-	case key == "replicas":
-		return fmt.Sprintf("drains and stops %d of %d", was.Replicas-is.Replicas, was.Replicas)
-	default:
-		return ""
 	}
 }
 
@@ -137,40 +103,6 @@ func ports(s *Service) string {
 	default:
 		return "its ports " + strings.Join(all, ", ")
 	}
-}
-
-func frontendTraffic(c *Change, key string) string {
-	switch {
-	case key == "" && c.From == "":
-		return "begins to listen"
-	case key == "":
-		return "stops listening; what is in flight ends"
-	case key == "bind":
-		return "listens on the new addresses first, then leaves the old ones; what is in flight ends"
-	case strings.HasPrefix(key, "routes"), strings.HasPrefix(key, "redirect"):
-		return "the next request follows it; what is in flight ends as it began"
-	case key == "tls":
-		return "new connections speak TLS, or no longer; what is in flight ends"
-	case strings.HasPrefix(key, "tls."):
-		return "new connections get it"
-	case strings.HasPrefix(key, "allow"), strings.HasPrefix(key, "deny"):
-		return "counts for new connections"
-	default:
-		return ""
-	}
-}
-
-// Notes returns what changes do, a line for each service, frontend or secret
-// they are about: what people ask before they say yes.
-func Notes(changes []Change) []string {
-	var all []string
-	for _, c := range changes {
-		thing, _, _ := strings.Cut(c.Text, ":")
-		if line := thing + ": " + c.Traffic; c.Traffic != "" && !slices.Contains(all, line) {
-			all = append(all, line)
-		}
-	}
-	return all
 }
 
 // Where returns file:line:column of key, or else of what it would stand in.
