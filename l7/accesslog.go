@@ -5,14 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
-	"net/http"
 	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 )
 
 // Bounds of access logs. Traffic never waits for one.
@@ -292,80 +288,3 @@ func (w *logWriter) close() {
 // ReopenLogs has access logs open their files anew, as after SIGHUP. A file that
 // was moved away is noticed within a second anyway.
 func (p *Proxy) ReopenLogs() { p.logs.reopen() }
-
-// logAccess queues the line of the request that has just ended, if it is one of
-// those that are logged.
-func (c *conn) logAccess() {
-	says, l := c.ex.front.says.AccessLog, c.ex.front.log
-	if l == nil {
-		return
-	}
-	share := says.Sample
-	if c.ex.status >= http.StatusInternalServerError || c.ex.class == classCut {
-		share = max(share, says.Errors)
-	}
-	if share < 100 && rand.Float64()*100 >= float64(share) {
-		return
-	}
-	line := getBuffer(logLines)
-	*line = c.appendLine((*line)[:0])
-	l.put(line)
-}
-
-// appendLine writes the request as one JSON object.
-func (c *conn) appendLine(b []byte) []byte {
-	ex := &c.ex
-	b = time.Now().UTC().AppendFormat(append(b, `{"time":"`...), "2006-01-02T15:04:05.000000Z")
-	b = appendJSON(append(b, `","frontend":`...), ex.front.name)
-	b = c.q.client.AppendTo(append(b, `,"client":"`...))
-	b = appendJSON(append(b, `","proto":`...), c.proto)
-	b = appendJSON(append(b, `,"method":`...), c.req.Method)
-	b = appendJSON(append(b, `,"host":`...), c.req.Authority)
-	b = appendJSON(append(b, `,"target":`...), c.req.Target)
-	if agent, ok := c.req.Get("user-agent"); ok {
-		b = appendJSON(append(b, `,"agent":`...), agent)
-	}
-	b = strconv.AppendInt(append(b, `,"status":`...), int64(ex.status), 10)
-	b = strconv.AppendInt(append(b, `,"bytes":`...), ex.sent, 10)
-	b = strconv.AppendFloat(append(b, `,"seconds":`...), float64(c.p.now()-ex.began)/1e9, 'f', 6, 64)
-	if m := ex.member; m != nil {
-		b = appendJSON(append(b, `,"service":`...), m.service)
-		b = appendJSON(append(b, `,"instance":`...), m.id)
-		b = appendJSON(append(b, `,"release":`...), m.series.release)
-		b = strconv.AppendInt(append(b, `,"tries":`...), int64(len(ex.tried)), 10)
-	}
-	if ex.class == classCut {
-		b = append(b, `,"cut":true`...)
-	}
-	if ex.aborted {
-		b = append(b, `,"aborted":true`...)
-	}
-	return append(b, "}\n"...)
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendJSON writes s, of which at most logField bytes, as a JSON string. What
-// is not UTF-8 is written as the character that stands for it.
-func appendJSON[T string | []byte](b []byte, s T) []byte {
-	s = s[:min(len(s), logField)]
-	b = append(b, '"')
-	for i := 0; i < len(s); {
-		c := s[i]
-		switch {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c < ' ' || c == 0x7f:
-			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		case c < utf8.RuneSelf:
-			b = append(b, c)
-		default:
-			r, n := utf8.DecodeRuneInString(string(s[i:min(len(s), i+utf8.UTFMax)]))
-			b = utf8.AppendRune(b, r)
-			i += n
-			continue
-		}
-		i++
-	}
-	return append(b, '"')
-}

@@ -156,13 +156,13 @@ func (c *conn) cut() {
 }
 
 func (c *conn) handshake() bool {
-	c.proto = "https"
+	c.proto, c.since = "https", c.now()
 	secure := tls.Server(c.raw, c.p.liveTLS(c.bind))
 	_ = c.raw.SetDeadline(time.Now().Add(c.front.header))
 	err := secure.HandshakeContext(c.p.dialing)
 	var plain tls.RecordHeaderError
 	if errors.As(err, &plain) && plain.Conn != nil && plain.RecordHeader[0] >= 'A' && plain.RecordHeader[0] <= 'Z' {
-		c.turnAway(http.StatusBadRequest) // a request without TLS
+		c.logRefused(rulePlain, http.StatusBadRequest, c.turnAway(http.StatusBadRequest))
 	}
 	if err != nil {
 		c.home.bad.Add(1)
@@ -224,7 +224,7 @@ func (c *conn) read() bool {
 		c.n += n
 		if n == 0 && isTimeout(err) {
 			c.home.bad.Add(1)
-			c.turnAway(http.StatusRequestTimeout)
+			c.logRefused(ruleLate, http.StatusRequestTimeout, c.turnAway(http.StatusRequestTimeout))
 		}
 		return n > 0
 	}

@@ -51,7 +51,8 @@ type exchange struct {
 
 	status  int
 	class   int
-	aborted bool // the client has left before its answer was whole
+	aborted bool   // the client has left before its answer was whole
+	refused string // the rule that its body has broken
 }
 
 // stream is a request body on its way while the answer is awaited. Its
@@ -78,6 +79,7 @@ func (c *conn) handle() bool {
 	case !f.admits(c.q.client):
 		return c.local(pageOf(http.StatusForbidden))
 	case limit > 0 && c.req.Body.Kind == h1.Length && c.req.Body.Length > int64(limit):
+		c.ex.refused = ruleBody
 		return c.local(pageOf(http.StatusRequestEntityTooLarge))
 	case f.says.Redirect == "https":
 		return c.local(redirectTo(http.StatusPermanentRedirect, c.toHTTPS(&c.req)))

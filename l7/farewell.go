@@ -15,22 +15,25 @@ import (
 func (c *conn) refuse(err error) bool {
 	c.home.bad.Add(1)
 	c.p.refused.requests.count(err)
-	a := pageOf(http.StatusBadRequest)
+	a, rule := pageOf(http.StatusBadRequest), ""
 	if e, ok := errors.AsType[*h1.Error](err); ok {
-		a = refusedPage(e)
+		a, rule = refusedPage(e), e.Code
 	}
 	c.front.local.add(classOf(a.status), c.now()-c.since)
-	c.turnAwayWith(a)
+	c.logRefused(rule, a.status, c.turnAwayWith(a))
 	return false
 }
 
-// turnAway answers with a page and ends the connection.
-func (c *conn) turnAway(status int) { c.turnAwayWith(pageOf(status)) }
+// turnAway answers with a page and ends the connection. It returns how many
+// bytes that took.
+func (c *conn) turnAway(status int) int64 { return c.turnAwayWith(pageOf(status)) }
 
-func (c *conn) turnAwayWith(a answer) {
-	if c.writeAll(a.append(nil, time.Now(), false, false), c.front.stall) == nil {
+func (c *conn) turnAwayWith(a answer) int64 {
+	text := a.append(nil, time.Now(), false, false)
+	if c.writeAll(text, c.front.stall) == nil {
 		c.lingers = true
 	}
+	return int64(len(text))
 }
 
 // Bounds of lingering: a client that has not read its answer yet would lose it

@@ -7,6 +7,15 @@ import (
 	"github.com/backstay/backstay/l7/h1"
 )
 
+// What the access log calls a refusal that is for no rule of HTTP: by the key that
+// sets the limit, where there is one.
+const (
+	ruleLate  = "timeout.header"
+	ruleStall = "timeout.body_stall"
+	ruleBody  = "limits.body"
+	rulePlain = "no_tls" // a request in the clear where TLS is spoken
+)
+
 // refusals count broken rules of HTTP by their codes. Who asks why clients get
 // 400 finds the rule here, and docs/reference/http1-policy.md says the rest.
 type refusals struct{ requests, answers rulesBroken }

@@ -57,16 +57,16 @@ func (c *conn) blame(fault error) bool {
 	e, broken := errors.AsType[*h1.Error](fault)
 	switch {
 	case broken:
-		a = refusedPage(e)
+		a, ex.refused = refusedPage(e), e.Code
 	case errors.Is(fault, errTooLarge):
-		a = pageOf(http.StatusRequestEntityTooLarge)
+		a, ex.refused = pageOf(http.StatusRequestEntityTooLarge), ruleBody
 	case isTimeout(fault):
-		a = pageOf(http.StatusRequestTimeout)
+		a, ex.refused = pageOf(http.StatusRequestTimeout), ruleStall
 	default: // it has left
 		ex.status, ex.class = statusLeft, classLeft
 		return c.aborted()
 	}
 	ex.status, ex.class = a.status, classOf(a.status)
-	c.turnAwayWith(a)
+	ex.sent = c.turnAwayWith(a)
 	return false
 }
