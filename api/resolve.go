@@ -37,7 +37,7 @@ func Resolve(st Status, text string) (backstay.Ref, error) {
 	if ref.Kind() == "instance" {
 		return resolveInstance(st, ref.Name())
 	}
-	if ref.Kind() != "release" && !slices.Contains(st.names(ref.Kind()), ref.Name()) {
+	if ref.Kind() != "release" && !slices.Contains(st.Names(ref.Kind()), ref.Name()) {
 		return "", missing(st, text)
 	}
 	return ref, nil
@@ -46,7 +46,7 @@ func Resolve(st Status, text string) (backstay.Ref, error) {
 // resolveInstance finds an instance by its name or the beginning of it.
 func resolveInstance(st Status, name string) (backstay.Ref, error) {
 	var found []string
-	for _, id := range st.names("instance") {
+	for _, id := range st.Names("instance") {
 		if id == name {
 			return backstay.NewRef("instance", id), nil
 		}
@@ -70,7 +70,7 @@ func resolveBare(st Status, name string) (backstay.Ref, error) {
 	}
 	var found []string
 	for _, kind := range []string{"service", "instance", "frontend", "role"} {
-		if slices.Contains(st.names(kind), name) {
+		if slices.Contains(st.Names(kind), name) {
 			found = append(found, kind+"/"+name)
 		}
 	}
@@ -104,7 +104,7 @@ func missing(st Status, text string) error {
 	}
 	for _, k := range Kinds {
 		if k == kind || kind == "" && k != "deploy" {
-			known = append(known, st.names(k)...)
+			known = append(known, st.Names(k)...)
 		}
 	}
 	p := &backstay.Problem{Code: "not_found", What: "there is no " + short(text), Where: short(text), Do: "backstay status lists what there is"}
@@ -114,8 +114,9 @@ func missing(st Status, text string) error {
 	return p
 }
 
-// names returns all that there is of a kind.
-func (st Status) names(kind string) []string {
+// Names returns the names of all that there is of a kind; of releases none, for
+// they are not in the status.
+func (st Status) Names(kind string) []string {
 	var all []string
 	for _, s := range st.Services {
 		switch kind {

@@ -66,7 +66,8 @@ func reference(root *cobra.Command) string {
 		"Data goes to stdout, talk to stderr. `-o json` and `-o yaml` print data for programs, and with them what went wrong is\n" +
 		"a problem in JSON on stderr. What follows (`logs -f`, `events -f`, `status --watch`) is a value a line, in YAML a document.\n" +
 		"NO_COLOR and TERM=dumb switch colours off; in a pipe there are none. A command that is given while the agent restarts\n" +
-		"waits up to 5 s for it.\n\n## Exit status\n\n| status | means |\n|---|---|\n")
+		"waits up to 5 s for it. `source <(backstay completion bash)`, or zsh or fish, has the shell complete commands, flags and\n" +
+		"the names of what runs.\n\n## Exit status\n\n| status | means |\n|---|---|\n")
 	for _, e := range exitTexts {
 		fmt.Fprintf(&b, "| %d | %s |\n", e.code, e.text)
 	}

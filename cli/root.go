@@ -51,6 +51,7 @@ func (a *app) root() *cobra.Command {
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.InitDefaultHelpFlag()
 	cmd.SetHelpCommand(help())
+	a.complete(cmd)
 	cmd.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	return cmd
 }
@@ -58,7 +59,7 @@ func (a *app) root() *cobra.Command {
 // help is the command that shows the help of another one.
 func help() *cobra.Command {
 	return &cobra.Command{
-		Use: "help [COMMAND]", Short: "what a command does, and its flags", GroupID: groupLook, Args: takes("[COMMAND]"),
+		Use: "help [COMMAND]", Short: "what a command does, and its flags", GroupID: groupLook, Args: takes("[COMMAND]"), ValidArgsFunction: commandNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			of, rest, err := cmd.Root().Find(args)
 			if err == nil && len(rest) > 0 {
@@ -92,8 +93,10 @@ func (a *app) globals(f *pflag.FlagSet) {
 	f.StringVarP(&a.output, "output", "o", "table", "how data is printed: table, json or yaml")
 }
 
+// outputs are how data can be printed.
+var outputs = []string{"table", "json", "yaml"}
+
 func (a *app) checkGlobals() error {
-	outputs := []string{"table", "json", "yaml"}
 	if slices.Contains(outputs, a.output) {
 		return nil
 	}
