@@ -93,6 +93,7 @@ type Operator interface {
 // returned.
 type Streamer interface {
 	Events(ctx context.Context, q EventQuery, event func(backstay.Event) error) error
+	// Logs sends lines the oldest first, and those of each instance in its order.
 	Logs(ctx context.Context, q LogQuery, line func(LogLine) error) error
 }
 
@@ -140,7 +141,7 @@ type LogQuery struct {
 
 // LogLine is one line that an instance has printed.
 type LogLine struct {
-	At       time.Time `json:"at"`
+	At       time.Time `json:"at,omitzero"` // zero: nobody knows
 	Service  string    `json:"service"`
 	Instance string    `json:"instance"`
 	Stream   string    `json:"stream"` // stdout, stderr

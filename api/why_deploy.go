@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 func (f Facts) deploy(service string) (Proof, bool) {
@@ -32,7 +33,7 @@ func (f Facts) proveDeploy(s Service, d Deploy) Proof {
 	case DeployRolledBack:
 		p.Do = append([]string{"backstay diff " + d.From + " " + d.To, "backstay deploy " + s.Name + " --again"}, f.otherRelease(s, "a better release")...)
 	case DeployStuck:
-		p.Do = []string{"backstay why service/" + s.Name, "backstay deploy " + s.Name + " --version V", "backstay logs " + s.Name + " -n 50"}
+		p.Do = f.unstick(s, d)
 	case DeployRefused, DeployFailed:
 		p.Do = []string{"backstay deploy " + s.Name}
 	case DeployDone:
@@ -41,6 +42,22 @@ func (f Facts) proveDeploy(s Service, d Deploy) Proof {
 		p.Do = []string{"backstay history " + s.Name}
 	}
 	return p
+}
+
+// unstick is what a person may do about a deploy of which both releases are ill:
+// look, go to one that is neither, or try one of the two once it is mended.
+func (f Facts) unstick(s Service, d Deploy) []string {
+	do := []string{"backstay why service/" + s.Name, "backstay logs " + s.Name + " -n 50"}
+	other := slices.IndexFunc(f.Releases, func(r Release) bool { // the newest comes first
+		return r.Service == s.Name && r.Good && r.RolledBack == "" && r.NotRestorable == "" && r.ID != d.From && r.ID != d.To
+	})
+	if other >= 0 {
+		do = append(do, fmt.Sprintf("backstay rollback %s --to %d", s.Name, f.Releases[other].Seq))
+	}
+	if _, seq, ok := strings.Cut(d.From, "@"); ok {
+		do = append(do, fmt.Sprintf("backstay rollback %s --to %s  # once %s is mended", s.Name, seq, d.From))
+	}
+	return append(do, fmt.Sprintf("backstay deploy %s --again  # once %s is mended", s.Name, d.To))
 }
 
 // deployWords say what a state means.

@@ -15,6 +15,9 @@ import (
 // comment is what stands behind a command in a proof: a shell leaves it out too.
 var comment = regexp.MustCompile(`\s+#.*$`)
 
+// placeholder is a word that stands for another one.
+var placeholder = regexp.MustCompile(`(^| )([A-Z]+|<.*>)( |$)`)
+
 // Every proof ends with what would change the state, and each command of it can
 // be typed: it is known here, with just these flags and arguments.
 func TestCommandsOfProofsCanBeTyped(t *testing.T) {
@@ -38,6 +41,9 @@ func TestCommandsOfProofsCanBeTyped(t *testing.T) {
 				continue
 			}
 			typed[command] = true
+			if placeholder.MatchString(command) {
+				t.Errorf("%s: nobody can type %s", filepath.Base(file), command)
+			}
 			args := strings.Fields(command)
 			if slices.Contains([]string{"deploy", "rollback", "resume", "abort", "restart"}, args[0]) {
 				args = append(args, "--detach") // no deploy ends here
