@@ -76,7 +76,7 @@ func (a *app) logs() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "logs NAME", Short: "what a service, an instance or a role has printed", GroupID: groupLook, Args: takes("NAME"),
 		Long: "Shows the lines that a service, one instance (shop-7f3a9c) or a role (backstay/proxy) has printed,\n" +
-			"over every crash, restart and rotation.",
+			"the oldest first, over every crash, restart and rotation. With -f instances that come are followed too.",
 		Example: "  backstay logs shop -f\n  backstay logs shop-7f3a9c -n 100 --since 10m\n  backstay logs backstay/proxy",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := q.check(); err != nil {
@@ -97,7 +97,10 @@ func (a *app) logs() *cobra.Command {
 
 // logText is a line for people: what would drive a terminal is taken out.
 func logText(l api.LogLine, several bool) string {
-	text := l.At.Format("2006-01-02 15:04:05.000") + " "
+	text := ""
+	if !l.At.IsZero() { // the index of the log is lost, or there is none: the line tells the time itself, or nobody does
+		text = l.At.Format("2006-01-02 15:04:05.000") + " "
+	}
 	if several {
 		text += l.Instance + " "
 	}

@@ -1,13 +1,17 @@
 package daemon
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/internal/hosttest"
 )
@@ -40,6 +44,64 @@ func TestAccessLogInADirectoryOfRoot(t *testing.T) {
 	// A proxy that starts anew writes on.
 	n.kill("proxy")
 	n.logs(port, path)
+}
+
+// The logs of a service are told as one, by time, and those of an instance that
+// comes meanwhile too; the keeper's own is found though it lies elsewhere.
+func TestLogsOfAServiceAndOfTheKeeper(t *testing.T) {
+	t.Parallel()
+	const chat = `{ exec: [/bin/sh, -c, "while echo hello; do sleep 0.05; done"], user: USER }`
+	n := start(t, "schema: 1\nservices:\n  chat: { run: "+chat+", replicas: 2 }\n")
+	n.whole("chat", 2)
+	seen := map[string]int{}
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	defer cancel()
+	err := n.client.Logs(ctx, api.LogQuery{Ref: "service/chat", Follow: true}, func(l api.LogLine) error {
+		if seen[l.Instance]++; len(seen) == 2 && seen[l.Instance] == 2 {
+			three := 3
+			if _, err := n.client.Scale(ctx, "chat", &three); err != nil {
+				return err
+			}
+		}
+		if len(seen) == 3 {
+			cancel()
+		}
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) || len(seen) != 3 {
+		t.Errorf("%v after lines of %v", err, seen)
+	}
+	n.whole("chat", 3)
+	var last time.Time
+	var order []string
+	must(t, n.client.Logs(t.Context(), api.LogQuery{Ref: "service/chat"}, func(l api.LogLine) error {
+		if l.At.Before(last) {
+			t.Errorf("%v follows %v", l.At, last)
+		}
+		last = l.At
+		if len(order) == 0 || order[len(order)-1] != l.Instance {
+			order = append(order, l.Instance)
+		}
+		return nil
+	}))
+	if len(order) < 5 {
+		t.Errorf("one instance after the other: %v", order)
+	}
+	own := filepath.Join(n.opt.Dirs.Keeper(), "keeper.log")
+	must(t, os.WriteFile(own, []byte("keeper: a word\n"), 0o600))
+	var text string
+	must(t, n.client.Logs(t.Context(), api.LogQuery{Ref: "role/keeper"}, func(l api.LogLine) error {
+		text = fmt.Sprintf("%s %s %v %s", l.Service, l.Instance, l.At.IsZero(), l.Text)
+		return nil
+	}))
+	if text != "backstay keeper true keeper: a word" {
+		t.Errorf("of the keeper: %s", text)
+	}
+	must(t, os.Remove(own))
+	err = n.client.Logs(t.Context(), api.LogQuery{Ref: "role/keeper"}, func(api.LogLine) error { return nil })
+	if p, ok := errors.AsType[*backstay.Problem](err); !ok || p.Code != "not_found" || !strings.Contains(p.Do, "journal") {
+		t.Errorf("without a file: %v", err)
+	}
 }
 
 // logs asks until its request is in the log.

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/backstay/backstay"
@@ -14,73 +13,77 @@ import (
 )
 
 // Logs implements [api.Streamer]: the lines of one log, or of all instances of a
-// service, those of each in order.
+// service, the oldest first. Instances that come while it is followed are
+// followed too.
 func (a *agent) Logs(ctx context.Context, q api.LogQuery, line func(api.LogLine) error) error {
-	files, err := a.logsOf(q.Ref)
-	if err != nil {
-		return err
+	files := a.logsOf(q.Ref)
+	if len(files) == 0 {
+		return a.noLog(q.Ref)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var one sync.Mutex // guards line and failed
-	var failed error
-	var all sync.WaitGroup
-	for _, f := range files {
-		read := func() {
-			err := logs.Read(ctx, logs.Options{File: f.path, Tail: q.Tail, Since: q.Since, Follow: q.Follow}, func(l logs.Line) error {
-				one.Lock()
-				defer one.Unlock()
-				return line(api.LogLine{At: l.At, Service: f.service, Instance: f.instance, Stream: l.Stream, Text: strings.ToValidUTF8(string(l.Text), "\ufffd")})
-			})
-			if err != nil && ctx.Err() == nil {
-				one.Lock()
-				failed = err
-				one.Unlock()
-				cancel()
-			}
-		}
-		if q.Follow {
-			all.Go(read)
-		} else {
-			read()
-		}
-	}
-	all.Wait()
-	return failed
+	o := logs.Options{Tail: q.Tail, Since: q.Since, Follow: q.Follow}
+	return logs.Merge(ctx, func() []string { return a.logsOf(q.Ref) }, o, func(file string, l logs.Line) error { //nolint:wrapcheck // it says which log
+		service, instance := whose(file)
+		return line(api.LogLine{At: l.At, Service: service, Instance: instance, Stream: l.Stream, Text: strings.ToValidUTF8(string(l.Text), "\ufffd")})
+	})
 }
 
-// logFile is the log of one instance.
-type logFile struct{ service, instance, path string }
+// keeperRole is the role that is nobody's child here: what it prints goes to a
+// file beside its socket, or to what has started it.
+const keeperRole = "role/keeper"
 
-// logsOf returns the files that ref means; of instances that are gone too.
-func (a *agent) logsOf(ref backstay.Ref) (files []logFile, err error) {
-	service, pattern := ref.Name(), "*.log"
-	switch ref.Kind() {
-	case "role":
-		service, pattern = roles, ref.Name()+".log"
-	case "instance":
-		service, pattern = "*", ref.Name()+".log"
+// whose returns what has printed to a log.
+func whose(file string) (service, instance string) {
+	service = filepath.Base(filepath.Dir(file))
+	if instance = strings.TrimSuffix(filepath.Base(file), logSuffix); instance == service { // keeper/keeper.log
+		service = roles
 	}
-	paths, err := filepath.Glob(filepath.Join(a.Dirs.Log, service, pattern))
-	if err != nil {
-		return nil, err //nolint:wrapcheck // cannot be: names are labels
+	return service, instance
+}
+
+const logSuffix = ".log"
+
+// logsOf returns the logs that ref means: of a service those of its instances, of
+// an instance its own, though it may be gone.
+func (a *agent) logsOf(ref backstay.Ref) []string {
+	service, pattern := ref.Name(), "*"+logSuffix
+	switch {
+	case ref == keeperRole:
+		return present(filepath.Join(a.Dirs.Keeper(), "keeper"+logSuffix))
+	case ref.Kind() == "role":
+		return present(filepath.Join(a.Dirs.Log, roles, ref.Name()+logSuffix))
+	case ref.Kind() == "instance":
+		service, pattern = "*", ref.Name()+logSuffix
 	}
-	slices.Sort(paths)
+	files := present(filepath.Join(a.Dirs.Log, service, pattern))
+	if ref.Kind() != "service" {
+		return files
+	}
 	live := map[string]bool{}
 	for _, i := range a.supervise.Instances() {
 		live[i.ID] = true
 	}
-	for _, p := range paths {
-		id := strings.TrimSuffix(filepath.Base(p), ".log")
-		if ref.Kind() == "service" && !live[id] {
-			continue
-		}
-		files = append(files, logFile{filepath.Base(filepath.Dir(p)), id, p})
+	return slices.DeleteFunc(files, func(file string) bool {
+		_, instance := whose(file)
+		return !live[instance]
+	})
+}
+
+// present returns the files that pattern, which is made of labels, fits.
+func present(pattern string) []string {
+	files, _ := filepath.Glob(pattern)
+	return files
+}
+
+// noLog says that there is nothing to read, and where else to look.
+func (a *agent) noLog(ref backstay.Ref) error {
+	p := &backstay.Problem{
+		Code: "not_found", What: "there is no log of " + string(ref), Where: string(ref),
+		Do: "see backstay status for what runs, and " + a.Dirs.Log + " for logs of what is gone",
 	}
-	if len(files) == 0 {
-		return nil, &backstay.Problem{Code: "not_found", What: "there is no log of " + string(ref), Where: string(ref), Do: "see backstay status for what runs, and " + a.Dirs.Log + " for logs of what is gone"}
+	if ref == keeperRole {
+		p.Why, p.Do = "this keeper prints to what has started it", "see the journal of its unit, as in journalctl -u backstay"
 	}
-	return files, nil
+	return p
 }
 
 // lastLinesWithin bounds looking for the last words of what has died.

@@ -35,11 +35,8 @@ func Read(ctx context.Context, o Options, line func(Line) error) error {
 	r := &reader{Options: o, line: line, stop: ctx.Err}
 	r.renderer.emit = r.emit
 	defer func() { closeAll(r.files) }()
-	if err := r.past(); err != nil {
+	if err := r.past(); err != nil || !o.Follow {
 		return err
-	}
-	if !o.Follow {
-		return r.flush()
 	}
 	return r.follow(ctx)
 }
@@ -68,8 +65,16 @@ func (r *reader) emit(l Line) error {
 	return r.line(l)
 }
 
-// past reads what is there.
+// past reads what is there. A line without an end is shown as it is, unless its
+// end may still come.
 func (r *reader) past() error {
+	if err := r.behind(); err != nil || r.Follow {
+		return err
+	}
+	return r.flush()
+}
+
+func (r *reader) behind() error {
 	files, err := chain(r.File, nil)
 	if err != nil {
 		return err
@@ -78,10 +83,7 @@ func (r *reader) past() error {
 		return fmt.Errorf("read log %s: %w", r.File, fs.ErrNotExist)
 	}
 	r.files = files
-	ends := make([]int64, len(files))
-	for i, f := range files {
-		ends[i] = f.size()
-	}
+	ends := sizes(files)
 	if r.Tail == 0 {
 		return r.walk(0, 0, ends)
 	}
@@ -104,6 +106,14 @@ func (r *reader) past() error {
 	r.renderer = renderer{emit: shown}
 	r.skip, r.count = r.count-max(r.Tail, 0), 0
 	return r.walk(first, start, ends)
+}
+
+func sizes(files []*file) []int64 {
+	ends := make([]int64, len(files))
+	for i, f := range files {
+		ends[i] = f.size()
+	}
+	return ends
 }
 
 // walk reads from start in the first of files on to the ends.
@@ -166,15 +176,11 @@ func (r *reader) look() error {
 			return err
 		}
 	}
-	if len(r.files) > 0 {
-		if err := r.advance(r.newest()); err != nil {
-			closeAll(more)
-			return err
-		}
-	}
+	last := max(len(r.files)-1, 0)
 	r.files = append(r.files, more...)
-	for _, f := range more {
-		if err := r.advance(f); err != nil {
+	ends := sizes(r.files)
+	for i, f := range r.files[last:] {
+		if err := r.advance(f, ends[last+i]); err != nil {
 			return err
 		}
 	}
@@ -186,9 +192,8 @@ func (r *reader) look() error {
 
 func (r *reader) newest() *file { return r.files[len(r.files)-1] }
 
-// advance reads a file to its end.
-func (r *reader) advance(f *file) error {
-	size := f.size()
+// advance reads a file that is so long to its end.
+func (r *reader) advance(f *file, size int64) error {
 	if size < f.pos { // somebody has made it shorter: what was begun is gone
 		if err := r.flush(); err != nil {
 			return err
