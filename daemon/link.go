@@ -31,6 +31,9 @@ const (
 	// keeperSilent is after how long a keeper that does not answer is killed, so
 	// that the next one adopts.
 	keeperSilent = 10 * time.Second
+	// ackEvery is how many events are acknowledged at once at most, where more
+	// are waiting: an agent that is killed is told those again.
+	ackEvery = 16
 )
 
 // link is the agent's line to the keeper, whichever process that is just now.
@@ -151,6 +154,9 @@ func (l *link) attend(ctx context.Context, k *keeperclient.Client, ready func())
 				return errors.Join(k.Err(), errors.New("events ended"))
 			}
 			l.take(ctx, k, ev, asked)
+			if len(events) == 0 || ev.Seq%ackEvery == 0 {
+				_ = k.Ack(ctx, ev.Seq)
+			}
 		case <-k.Done():
 			return k.Err() //nolint:wrapcheck // it tells its story
 		case <-ctx.Done():
@@ -172,7 +178,6 @@ func (l *link) take(ctx context.Context, k *keeperclient.Client, ev keeperwire.E
 	default:
 		l.heard(ev)
 	}
-	_ = k.Ack(ctx, ev.Seq)
 }
 
 // lastBeat is when the newest question was asked that a keeper has answered.

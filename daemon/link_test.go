@@ -21,6 +21,7 @@ import (
 	"github.com/backstay/backstay/host/sock"
 	"github.com/backstay/backstay/internal/hosttest"
 	"github.com/backstay/backstay/internal/keeperwire"
+	"github.com/backstay/backstay/internal/restart"
 )
 
 // lineToKeeper is a link to a keeper of its own, which runs nothing.
@@ -211,5 +212,58 @@ func TestForsakenAgentGivesUp(t *testing.T) {
 	must(t, lock.Close())
 	if n := tries(t); n != 0 {
 		t.Errorf("its front has gone: tried %d times", n)
+	}
+}
+
+// What was heard is not told again to whoever comes next, though nobody waits for
+// the keeper's word that it has forgotten it, and several are forgotten at once.
+func TestWhatWasHeardIsNotToldAgain(t *testing.T) {
+	const deaths = 30
+	l := newLine(t)
+	ended := make(chan string, 10*deaths)
+	l.heard = func(ev keeperwire.Event) {
+		if ev.Kind == keeperwire.EvExited {
+			ended <- ev.ID
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan error, 1)
+	go func() { over <- l.run(ctx, func() {}) }()
+	begin := func(ctx context.Context, id string, put func(context.Context, keeperwire.Spec) error, start func(context.Context, string) error) {
+		t.Helper()
+		must(t, put(ctx, keeperwire.Spec{ID: id, Dir: "/", LogFile: l.dir + "/" + id + ".log", LogMaxSize: 1 << 20, LogMaxFiles: 1, Signal: sigTERM, Restart: restart.Policy{When: restart.Never}, Argv: []string{"/bin/false"}}))
+		must(t, start(ctx, id))
+	}
+	for i := range deaths {
+		begin(ctx, fmt.Sprintf("loop-%06d", i), l.Put, l.Start)
+	}
+	for range deaths {
+		select {
+		case <-ended:
+		case <-time.After(hang):
+			t.Fatal("not all have ended")
+		}
+	}
+	cancel()
+	<-over
+	ctx, cancel = context.WithTimeout(t.Context(), hang)
+	defer cancel()
+	k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: l.dir + "/sock"})
+	must(t, err)
+	defer func() { _ = k.Close() }()
+	events, err := k.Events(ctx, 0)
+	must(t, err)
+	begin(ctx, "next-000001", k.Put, k.Start)
+	told := 0
+	for ev := range events {
+		if ev.ID == "next-000001" {
+			break
+		}
+		if ev.Kind == keeperwire.EvExited {
+			told++
+		}
+	}
+	if told > ackEvery { // those at hand when the line ended
+		t.Errorf("%d exits were told again", told)
 	}
 }

@@ -27,7 +27,7 @@ const (
 	SetNote                       // ID, Note
 	Subscribe                     // Seq → OK, then EventMsg after Seq, for ever
 	EventMsg                      // Event
-	Ack                           // Seq: events up to it may be forgotten
+	Ack                           // Seq: events up to it may be forgotten; N 0 wants no answer
 	PutFD                         // Name, and one descriptor beside the frame
 	GetFD                         // Name → OK and the descriptor
 	ListFDs                       // → OK, Text the names, one a line

@@ -124,7 +124,7 @@ func TestExitsWhileTheAgentIsDeadAreKept(t *testing.T) {
 		}
 		last = e.Seq
 	}
-	c.do(keeperwire.Msg{Kind: keeperwire.Ack, Seq: last})
+	c.tell(keeperwire.Msg{Kind: keeperwire.Ack, Seq: last})
 	n.kill()
 	c = n.start()
 	c.subscribe(0)

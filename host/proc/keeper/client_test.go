@@ -90,6 +90,26 @@ func (c *client) try(m keeperwire.Msg, fds ...int) (keeperwire.Msg, error) {
 	}
 }
 
+// tell sends what is not answered, and sees that it is read.
+func (c *client) tell(m keeperwire.Msg) {
+	c.t.Helper()
+	if _, err := c.c.Write(m.Append(nil)); err != nil {
+		c.t.Fatal(err)
+	}
+	c.n++
+	if _, err := c.c.Write((&keeperwire.Msg{Kind: keeperwire.Beat, N: c.n}).Append(nil)); err != nil {
+		c.t.Fatal(err)
+	}
+	got, err := c.read()
+	for err == nil && got.Kind == keeperwire.EventMsg {
+		c.events = append(c.events, *got.Event)
+		got, err = c.read()
+	}
+	if err != nil || got.N != c.n {
+		c.t.Errorf("kind %d was answered: %+v, %v", m.Kind, got, err)
+	}
+}
+
 func (c *client) do(m keeperwire.Msg, fds ...int) keeperwire.Msg {
 	c.t.Helper()
 	got, err := c.try(m, fds...)

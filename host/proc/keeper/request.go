@@ -38,6 +38,9 @@ func (k *keeper) handle(c *conn, m *keeperwire.Msg, fds *[]int) {
 		}
 	case keeperwire.Ack:
 		k.ring.Ack(m.Seq)
+		if m.N == 0 { // nobody waits for an answer; each would wake the agent
+			return
+		}
 	case keeperwire.Put:
 		err = k.put(m.Spec)
 	case keeperwire.ProbeMsg:

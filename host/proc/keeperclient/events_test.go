@@ -28,8 +28,10 @@ func TestSlowReaderHoldsNoAnswer(t *testing.T) {
 		for i := range uint64(n) {
 			p.send(event(m.Seq + i + 1))
 		}
-		for range n {
-			p.answer(keeperwire.Msg{Kind: keeperwire.OK})
+		for want := range uint64(n) { // never answered: who has heard waits for nothing
+			if a, _ := p.read(); a.Kind != keeperwire.Ack || a.N != 0 || a.Seq != m.Seq+want+1 {
+				t.Errorf("acknowledged: %+v", a)
+			}
 		}
 	})
 	events, err := c.Events(t.Context(), 100)

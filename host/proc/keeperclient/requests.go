@@ -73,9 +73,14 @@ func (c *Client) SetNote(ctx context.Context, id string, note []byte) error {
 	return c.do(ctx, "set note of "+id, keeperwire.Msg{Kind: keeperwire.SetNote, ID: id, Note: note})
 }
 
-// Ack tells that all events up to seq have been dealt with.
+// Ack tells that all events up to seq have been dealt with. It is not answered,
+// and is read before whatever is asked after it: the keeper reads what was sent
+// also when this process has died since.
 func (c *Client) Ack(ctx context.Context, seq uint64) error {
-	return c.do(ctx, "acknowledge", keeperwire.Msg{Kind: keeperwire.Ack, Seq: seq})
+	if err := c.send(ctx, keeperwire.Msg{Kind: keeperwire.Ack, Seq: seq}, nil); err != nil {
+		return fmt.Errorf("keeper: acknowledge: %w", err)
+	}
+	return nil
 }
 
 // PutFD gives a duplicate of f to the keeper, which holds it under name in place
