@@ -19,7 +19,7 @@ func (a *app) demo() *cobra.Command {
 			"counts what a client noticed. It needs the shop that `make build` puts beside\nbackstay. It ends with an error if a promise was broken.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			err := demo.Run(cmd.Context(), demo.Options{
-				Out: a.Out, In: a.In, Terminal: a.Terminal, Width: a.Width, Dumb: a.Getenv("TERM") == "dumb", Report: report, BuiltIn: a.Getenv("BACKSTAY_BUILT_IN"),
+				Out: a.Out, In: a.In, Terminal: a.Terminal, Width: a.columns(), Dumb: a.Getenv("TERM") == "dumb", Report: report, BuiltIn: a.Getenv("BACKSTAY_BUILT_IN"),
 			})
 			if errors.Is(err, demo.ErrBroken) {
 				return &backstay.Problem{Code: "promise_broken", What: err.Error(), Where: "demo", Do: "see the lines BROKEN above, and report them with " + report}

@@ -23,7 +23,8 @@ type Surroundings struct {
 	Out, Err io.Writer
 	Getenv   func(string) string
 	Terminal bool // Out is one
-	Width    int  // of it, in columns
+	// Screen returns its columns and rows as they are now; nil and 0 are unknown.
+	Screen func() (columns, rows int)
 }
 
 // Main runs the command line of this process and returns its exit status.
@@ -33,7 +34,7 @@ func Main() int {
 	s := &Surroundings{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv}
 	fd := int(os.Stdout.Fd())
 	if s.Terminal = term.IsTerminal(fd); s.Terminal {
-		s.Width, _, _ = term.GetSize(fd)
+		s.Screen = func() (columns, rows int) { columns, rows, _ = term.GetSize(fd); return columns, rows }
 	}
 	return int(Run(ctx, s, os.Args[1:]))
 }

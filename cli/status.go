@@ -74,7 +74,7 @@ func (a *app) watchStatus(ctx context.Context) error {
 func (a *app) frame(st api.Status) error {
 	text := renderStatus(st, a.style())
 	if a.Terminal && a.output == "table" {
-		text = "\x1b[H\x1b[2J" + text // top left, clear
+		text = "\x1b[H\x1b[2J" + fit(text, a.columns(), a.rows()) // top left, clear
 	}
 	return a.item(st, text)
 }

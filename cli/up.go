@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -29,7 +31,11 @@ func (a *app) front(name, short, long string, run func(context.Context, daemon.U
 			o.Dirs, o.Version, o.Out = a.dirs, Version, a.Out
 			o.Log = slog.New(slog.NewTextHandler(a.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 			o.Ready = func() { a.say("up; look with backstay status, stop with ^C") }
-			return run(cmd.Context(), o)
+			err := run(cmd.Context(), o)
+			if path, ok := errors.AsType[*fs.PathError](err); ok && path.Path == o.File {
+				return unreadable(o.File, err)
+			}
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&o.Metrics, "metrics", "", "loopback address to be scraped at, as in 127.0.0.1:9090")

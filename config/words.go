@@ -32,12 +32,12 @@ func (c *Change) tell(old, new *File) { //nolint:predeclared // the pair of old
 		c.Service, thing = name, name
 	}
 	c.Text = thing + ": " + c.words(key)
-	switch {
-	case top == "secrets":
+	switch top {
+	case "secrets":
 		c.ofSecret(old, new, name)
-	case top == "services":
+	case "services":
 		c.Traffic = c.ofService(old, new, name, key)
-	case top == "frontends":
+	case "frontends":
 		c.Traffic = c.ofFrontend(key)
 	}
 }

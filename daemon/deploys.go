@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
@@ -42,10 +43,26 @@ func (a *agent) Deploy(ctx context.Context, service string, ask api.DeployAsk, b
 	if err != nil {
 		a.now.Store(now)
 		ctx = context.WithoutCancel(ctx)
-		return api.Deploy{}, errors.Join(err, a.overrides.restore(service, before), a.deploy.Apply(ctx, now.wants))
+		return api.Deploy{}, errors.Join(askAgain(err, ask, f.Version), a.overrides.restore(service, before), a.deploy.Apply(ctx, now.wants))
 	}
 	a.tellOverride(service, before, by)
 	return a.deployOf(got), nil
+}
+
+// askAgain has what is to be done about a release that is not tried again by
+// itself name the version that was asked for: without it another one is meant.
+func askAgain(err error, ask api.DeployAsk, file string) error {
+	p, ok := errors.AsType[*backstay.Problem](err)
+	if !ok || p.Code != "release_rolled_back" || ask.Version == "" {
+		return err
+	}
+	flag := " --version " + ask.Version
+	if ask.Version == file {
+		flag = " --reset"
+	}
+	with := *p
+	with.Do = strings.Replace(p.Do, " --again", flag+" --again", 1)
+	return &with
 }
 
 // overrideVersion has version stand over that of the file, if its release can be

@@ -72,7 +72,10 @@ func (d Dirs) make() error {
 	// Whoever else owns it could put sockets of his own there: below /tmp a name
 	// is free to anyone. Only the owner, or root, may set a mode.
 	if err := os.Chmod(d.Run, 0o755); err != nil {
-		return fmt.Errorf("take directory %s: it is another user's: %w", d.Run, err)
+		return &backstay.Problem{
+			Code: "bad_directory", What: "the run directory is another user's", Where: d.Run, Why: err.Error(),
+			Do: "run the command as that user, or name a directory of your own with --run-dir",
+		}
 	}
 	return nil
 }

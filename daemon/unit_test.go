@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,7 +15,9 @@ import (
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/internal/hosttest"
 	"github.com/backstay/backstay/internal/keeperwire"
+	"github.com/backstay/backstay/internal/nettest"
 	"github.com/backstay/backstay/registry"
 )
 
@@ -306,5 +309,46 @@ func TestKeptFilesOfANewerVersionStay(t *testing.T) {
 	}
 	if k, _, err := c.last(); err != nil || k.Gen != keptConfigs+5 {
 		t.Errorf("the last good one is %+v, %v", k, err)
+	}
+}
+
+// Who is told to ask again is told with the version that was asked for.
+func TestAskingAgainNamesTheVersion(t *testing.T) {
+	undone := &backstay.Problem{Code: "release_rolled_back", Do: "mend it, or backstay deploy shop --again"}
+	for _, c := range []struct {
+		ask  api.DeployAsk
+		want string
+	}{
+		{api.DeployAsk{}, "mend it, or backstay deploy shop --again"},
+		{api.DeployAsk{Version: "v3"}, "mend it, or backstay deploy shop --version v3 --again"},
+		{api.DeployAsk{Reset: true, Version: "v2"}, "mend it, or backstay deploy shop --reset --again"},
+	} {
+		p := new(backstay.Problem)
+		if err := askAgain(undone, c.ask, "v2"); !errors.As(err, &p) || p.Do != c.want {
+			t.Errorf("%+v: %v", c.ask, err)
+		}
+	}
+	if err := askAgain(fs.ErrNotExist, api.DeployAsk{Version: "v3"}, "v2"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+// A directory of another user is no place for sockets, and the problem says whose
+// directory to name.
+func TestARunDirectoryOfAnotherUser(t *testing.T) {
+	hosttest.NeedRoot(t, "to be another user")
+	dir := t.TempDir()
+	must(t, os.Chmod(filepath.Dir(dir), 0o755))
+	d := DirsIn(dir)
+	must(t, d.make())
+	for _, dir := range []string{d.Run, d.State, d.Log} {
+		must(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			return errors.Join(err, os.Chmod(path, 0o777))
+		}))
+	}
+	nettest.Unprivileged(t)
+	p := new(backstay.Problem)
+	if err := d.make(); !errors.As(err, &p) || p.Code != "bad_directory" || p.What != "the run directory is another user's" || !strings.Contains(p.Do, "--run-dir") {
+		t.Errorf("%v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/backstay/backstay"
@@ -136,7 +137,7 @@ func tellEvent(to io.Writer, e backstay.Event) error {
 	line := e.At.Local().Format("15:04:05.000") + " " + string(e.Ref)
 	switch {
 	case e.From != "" || e.To != "":
-		line += " " + e.From + " → " + e.To
+		line += " " + strings.TrimPrefix(e.From+" → "+e.To, " ")
 	default:
 		line += " " + string(e.Kind)
 	}

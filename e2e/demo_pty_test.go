@@ -57,7 +57,7 @@ func visitor(screen io.ReadWriter) (shown string, err error) {
 		m := target.FindStringSubmatch(line)
 		switch {
 		case err != nil: // a terminal whose program has gone ends with EIO
-			return all.String(), nil
+			return all.String(), nil //nolint:nilerr // that is the end
 		case strings.Contains(line, "your turn"):
 			turn = true
 		case turn && killed == "" && m != nil:
