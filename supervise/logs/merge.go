@@ -9,14 +9,10 @@ import (
 	"time"
 )
 
-// membersEvery is after how many looks at logs that are followed it is asked
-// again which they are: once a second.
-const membersEvery = 10
-
 // Merge calls line with each line of several logs, the oldest first; those of one
-// log stay in its order. files names the logs: once, or with Follow again and
-// again, so that logs that come are read from their beginning and those that go
-// are left at their end. One that is not there has no lines. Of o, File is not
+// log stay in its order. files names the logs: once, or with Follow at every look,
+// so that logs that come are read from their beginning and those that go are left
+// at their end. One that is not there has no lines. Of o, File is not
 // looked at, and Tail counts in each log. With Follow it returns the context's
 // error.
 func Merge(ctx context.Context, files func() []string, o Options, line func(file string, l Line) error) error {
@@ -77,17 +73,17 @@ func (m *merger) leave(gone []*reader) {
 func (m *merger) follow(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for n := 1; ; n++ {
-		if err := m.round(m.readers, (*reader).look); err != nil {
+	for {
+		gone := m.join(m.files())
+		if err := m.round(m.readers, func(r *reader) error {
+			if slices.Contains(gone, r) {
+				return r.rest()
+			}
+			return r.look()
+		}); err != nil {
 			return err
 		}
-		if n%membersEvery == 0 {
-			gone := m.join(m.files())
-			if err := m.round(gone, (*reader).rest); err != nil {
-				return err
-			}
-			m.leave(gone)
-		}
+		m.leave(gone)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

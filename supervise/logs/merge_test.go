@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 )
 
 // merged returns the lines of several logs as text: log, time, stream, text.
@@ -107,7 +106,7 @@ func TestFollowedLogsAreMergedAsTheyCome(t *testing.T) {
 		live = files[1:] // a has gone, and c has come
 		p[0].write(out, 5, "last words")
 		p[2].write(out, 6, "first\n")
-		time.Sleep(membersEvery * 2 * lookEvery)
+		pause()
 		p[0].write(out, 7, " that nobody hears\n")
 		p[2].write(out, 9, "nine\n")
 		p[1].write(out, 8, "eight\nunfinished")
