@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // merged returns the lines of several logs as text: log, time, stream, text.
@@ -88,22 +90,25 @@ func TestFollowedLogsAreMergedAsTheyCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, files := pens(t, "a", "b", "c")
 		p[0].write(out, 1, "old\n")
-		live := files[:2]
+		var live atomic.Pointer[[]string]
+		has := func(files []string) { live.Store(&files) }
+		has(files[:2])
 		var lines []string
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			done <- Merge(ctx, func() []string { return live }, Options{Follow: true, Tail: 5}, func(file string, l Line) error {
+			done <- Merge(ctx, func() []string { return *live.Load() }, Options{Follow: true, Tail: 5}, func(file string, l Line) error {
 				lines = append(lines, filepath.Base(filepath.Dir(file))+" "+show(l))
 				return nil
 			})
 		}()
 		pause()
+		time.Sleep(lookEvery / 2) // all that follows lies between two looks
 		p[1].write(out, 3, "three\n")
 		p[0].write(out, 2, "two\n")
 		p[0].write(out, 4, "four\n")
-		synctest.Wait()
-		live = files[1:] // a has gone, and c has come
+		pause()
+		has(files[1:]) // a has gone, and c has come
 		p[0].write(out, 5, "last words")
 		p[2].write(out, 6, "first\n")
 		pause()
