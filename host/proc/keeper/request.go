@@ -38,9 +38,6 @@ func (k *keeper) handle(c *conn, m *keeperwire.Msg, fds *[]int) {
 		}
 	case keeperwire.Ack:
 		k.ring.Ack(m.Seq)
-		if m.N == 0 { // nobody waits for an answer; each would wake the agent
-			return
-		}
 	case keeperwire.Put:
 		err = k.put(m.Spec)
 	case keeperwire.ProbeMsg:
@@ -75,7 +72,15 @@ func (k *keeper) handle(c *conn, m *keeperwire.Msg, fds *[]int) {
 	if refused, ok := errors.AsType[*keeperwire.Msg](err); ok {
 		answer = refused
 	}
-	k.feedAll() // what the request has caused comes before its answer
+	k.answer(c, m, answer, fd)
+}
+
+// answer answers m, after all that it has caused.
+func (k *keeper) answer(c *conn, m, answer *keeperwire.Msg, fd int) {
+	k.feedAll()
+	if m.Kind == keeperwire.Ack && m.N == 0 { // nobody waits for an answer; each would wake the agent
+		return
+	}
 	answer.N = m.N
 	k.send(c, answer, fd)
 }
