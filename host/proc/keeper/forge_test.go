@@ -60,9 +60,9 @@ func forgePID(t *testing.T, path, id string, pid int, ticks bool) {
 		if err != nil || r.Slot.ID != id {
 			t.Fatal(err, r.Slot.ID)
 		}
-		r.Slot.PID = int32(pid)
-		if ticks {
-			r.Slot.Ticks = pkgtrees.StatOf(pid).Ticks
+		r.Slot.PID, r.Slot.Ticks = int32(pid), pkgtrees.StatOf(pid).Ticks
+		if !ticks { // both may have begun in one
+			r.Slot.Ticks--
 		}
 		return r.Append(nil)
 	})
