@@ -75,18 +75,36 @@ func badLeft(e *evening, t Tally) []string {
 // nothingLost adds that every line the instances have printed is in their logs.
 func nothingLost(e *evening, t Tally) []string {
 	broken := nothingFailed(e, t)
-	lost, lines, last, err := e.lostLines()
-	switch mute := e.mute(last); {
+	switch lost, lines, _, err := e.lostLines(); {
 	case err != nil:
 		broken = append(broken, "logs not read: "+err.Error())
 	case lost > 0:
 		broken = append(broken, fmt.Sprintf("%d of %d log lines lost", lost, lines))
-	case mute != "":
-		broken = append(broken, mute+" has answered since the blow, and none of that is in its log")
 	default:
 		e.act.Detail = append(e.act.Detail, fmt.Sprintf("%d log lines, 0 lost", lines))
 	}
 	return broken
+}
+
+// logsGoOn waits until the log of every process that went on over the blow does:
+// each is asked all the time and says so, but a keeper reads that when it can.
+func (e *evening) logsGoOn(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, healWithin)
+	defer cancel()
+	for {
+		_, _, last, err := e.lostLines()
+		mute := e.mute(last)
+		switch {
+		case err == nil && mute == "":
+			return
+		case ctx.Err() != nil && err == nil:
+			e.act.Broken = append(e.act.Broken, fmt.Sprintf("%s lives, and within %v of the blow nothing has come into its log", mute, healWithin))
+			return
+		case ctx.Err() != nil:
+			return // the judge meets the error again
+		}
+		wait(ctx, look)
+	}
 }
 
 // mute returns a process that went on over the blow and whose log did not.
@@ -300,6 +318,7 @@ func killRoles(name string) func(context.Context, *evening) error {
 		took, err := e.heals(ctx, pid)
 		e.act.Healed = took
 		if err == nil {
+			e.logsGoOn(ctx)
 			err = e.samePIDs(ctx)
 		}
 		return err
@@ -330,6 +349,9 @@ func killAll(ctx context.Context, e *evening) error {
 	}
 	took, err := e.heals(ctx, pids...)
 	e.act.Healed = took
+	if err == nil {
+		e.logsGoOn(ctx)
+	}
 	return err
 }
 

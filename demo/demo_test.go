@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -207,6 +208,32 @@ func TestLogThatStopsIsNotWhole(t *testing.T) {
 		if got := e.mute(map[string]int{own: now, gone: 5, stranger: 5}); got != want {
 			t.Errorf("line %d after line 5: %q is mute, want %q", now, got, want)
 		}
+	}
+}
+
+// A line that a keeper has not read yet is not lost; one that none ever reads is.
+func TestLogsAreWaitedFor(t *testing.T) {
+	log := t.TempDir()
+	must(t, os.Mkdir(log+"/shop", 0o700))
+	f, err := os.Create(log + "/shop/shop-1.log")
+	must(t, err)
+	defer func() { _ = f.Close() }()
+	say := func(line int) { fmt.Fprintf(f, "%d %d a\n", os.Getpid(), line) }
+	for i := range 5 {
+		say(i + 1)
+	}
+	e := &evening{director: &director{stage: &stage{dir: os.Args[0]}}, printed: map[string]int{fmt.Sprint(os.Getpid()): 5}}
+	e.stage.dirs.Log = log
+	late := time.AfterFunc(5*look, func() { say(6) })
+	if e.logsGoOn(t.Context()); len(e.act.Broken) > 0 {
+		t.Errorf("line 6 came: %q", e.act.Broken)
+	}
+	late.Stop()
+	e.printed[fmt.Sprint(os.Getpid())] = 6
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if e.logsGoOn(over); len(e.act.Broken) != 1 {
+		t.Errorf("line 7 never came: %q", e.act.Broken)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -85,7 +86,11 @@ type treeNode struct {
 	mode    string
 	port    int
 	version int
+	told    time.Time // to end: not sooner than that
 }
+
+// treeGrace is what treeFile gives the child to end by itself.
+const treeGrace = 2 * time.Second
 
 func startTree(t *testing.T, mode string) *treeNode {
 	t.Helper()
@@ -124,28 +129,34 @@ func (n *treeNode) grown() api.Instance {
 }
 
 // headless waits until the main process of i has ended, and its child has not.
+// Who looks so late that the child's grace may be over cannot tell, and goes on.
 func (n *treeNode) headless(i api.Instance) {
 	n.t.Helper()
 	for end := time.Now().Add(hang); ; time.Sleep(look) {
-		switch left := n.of("tree"); {
-		case len(left) == 1 && left[0] != i.PID:
-			return
-		case len(left) == 0:
-			n.t.Fatal("the whole tree has ended at once")
-		case time.Now().After(end):
+		left := n.ids()[i.ID]
+		switch after := time.Since(n.told); {
+		case slices.Contains(left, i.PID) && time.Now().After(end):
 			n.t.Fatalf("pid %d of %v does not end", i.PID, left)
+		case slices.Contains(left, i.PID):
+		case len(left) > 0:
+			return
+		case after < treeGrace:
+			n.t.Fatalf("the whole tree has ended within %v", after)
+		default:
+			n.t.Logf("looked %v late: the child has had its grace", after)
+			return
 		}
 	}
 }
 
-// ids returns of which instances there are processes.
-func (n *treeNode) ids() map[string]bool {
-	ids := map[string]bool{}
+// ids returns of which instances there are processes, and which.
+func (n *treeNode) ids() map[string][]int {
+	ids := map[string][]int{}
 	for _, pid := range n.of("tree") {
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 		for v := range bytes.SplitSeq(text, []byte{0}) {
 			if id, ok := bytes.CutPrefix(v, []byte("BACKSTAY_INSTANCE=")); ok {
-				ids[string(id)] = true
+				ids[string(id)] = append(ids[string(id)], pid)
 			}
 		}
 	}
@@ -175,23 +186,45 @@ func (n *treeNode) watch() (end func()) {
 	return func() { close(stop); watching.Wait() }
 }
 
-// noneForgotten compares what status says with the processes there are
-// afterwards: none comes back.
+// noneForgotten compares what status says before and after with the processes
+// there are between: none comes back, and who was started meanwhile has one start
+// more.
 func (n *treeNode) noneForgotten(known map[string]bool) {
-	s, err := n.client.Status(n.t.Context())
+	before, err := n.shown()
 	if err != nil {
 		return // the agent is just being killed
 	}
-	shown := map[string]backstay.InstanceState{}
-	for _, i := range s.Service("tree").Instances {
-		known[i.ID], shown[i.ID] = true, i.State
-	}
 	alive := n.ids()
+	after, err := n.shown()
+	if err != nil {
+		return
+	}
+	for id := range before {
+		known[id] = true
+	}
 	for id := range known {
-		if alive[id] && (shown[id] == "" || shown[id] == backstay.Stopped) {
-			n.t.Errorf("%s is shown as %q, and its processes are there", id, shown[id])
+		was, is := before[id], after[id]
+		if len(alive[id]) > 0 && was.over() && was == is {
+			n.t.Errorf("%s is shown as %q, and its processes %v are there", id, was.state, alive[id])
 		}
 	}
+}
+
+// shownAs is what status says of an instance, if it does.
+type shownAs struct {
+	state  backstay.InstanceState
+	starts int
+}
+
+func (s shownAs) over() bool { return s.state == "" || s.state == backstay.Stopped }
+
+func (n *treeNode) shown() (map[string]shownAs, error) {
+	s, err := n.client.Status(n.t.Context())
+	all := map[string]shownAs{}
+	for _, i := range s.Service("tree").Instances {
+		all[i.ID] = shownAs{i.State, i.Starts}
+	}
+	return all, err
 }
 
 // portWasFree fails if a run has found its port taken.
@@ -241,6 +274,7 @@ func (n *treeNode) recreate(kind string) {
 	n.t.Helper()
 	was := n.grown()
 	n.next()
+	n.told = time.Now()
 	n.must("apply", n.file, "--detach")
 	n.headless(was)
 	n.strike(kind)
@@ -261,6 +295,7 @@ func (n *treeNode) stopAndStart(kind string) {
 	n.t.Helper()
 	was := n.grown()
 	stopped := make(chan int, 1)
+	n.told = time.Now()
 	go func() {
 		_, _, status := n.cli("stop", "tree")
 		stopped <- status
@@ -292,6 +327,7 @@ func TestTreeOutlivesNoUp(t *testing.T) {
 				t.Parallel()
 				n := startTree(t, mode)
 				was := n.grown()
+				n.told = time.Now()
 				if err := n.front.Process.Signal(syscall.SIGINT); err != nil {
 					t.Fatal(err)
 				}

@@ -12,7 +12,7 @@ import (
 var binary string
 
 // hang is a ceiling against tests that hang; it measures nothing.
-const hang = 30 * time.Second
+const hang = 2 * time.Minute
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv("BACKSTAY_TEST_CHILD"); role != "" {

@@ -3,6 +3,7 @@ package keeper_test
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -50,41 +51,87 @@ func TestLogsSurviveWhatHappensToTheirFiles(t *testing.T) {
 
 func TestBothStreamsStayWholeLines(t *testing.T) {
 	t.Parallel()
-	n := newNode(t)
-	c := n.start()
-	const lines = 150_000
-	s := n.role("both", "both", strconv.Itoa(lines))
-	c.start(s)
-	c.until("both", keeperwire.Completed)
-	b := n.log("both")
-	if out, errs := numbered(t, b, "out"), numbered(t, b, "err"); out != lines || errs != lines {
-		t.Errorf("%d %d of %d", out, errs, lines)
-	}
-	checkStreams(t, s.LogFile, b)
+	bothStreams(t, 150_000, 1<<30)
 }
 
-// checkStreams fails unless the marks know which bytes came from where.
-func checkStreams(t *testing.T, log, text string) {
+// TestBothStreamsGoOnOverRotation has streams that wait for each other while the
+// file changes under them.
+func TestBothStreamsGoOnOverRotation(t *testing.T) {
+	t.Parallel()
+	bothStreams(t, 100_000, 64<<10)
+}
+
+// bothStreams fails unless the marks give each stream back as it was printed, and
+// lines are torn only where they are said to be, and not more often than a line
+// may take too long to end.
+func bothStreams(t *testing.T, lines int, maxSize int64) {
 	t.Helper()
+	n := newNode(t)
+	c := n.start()
+	s := n.role("both", "both", strconv.Itoa(lines))
+	s.LogMaxSize, s.LogMaxFiles = maxSize, 1000
+	began := time.Now()
+	c.start(s)
+	c.until("both", keeperwire.Completed)
+	most := 2 * int(time.Since(began)/tornAfter)
+	var all streams
+	for i := int(s.LogMaxFiles); i >= 0; i-- {
+		if _, err := os.Stat(keeperwire.Rotated(s.LogFile, i)); err == nil {
+			all.read(t, keeperwire.Rotated(s.LogFile, i))
+		}
+	}
+	for stream, name := range map[keeperwire.Stream]string{keeperwire.Stdout: "out", keeperwire.Stderr: "err"} {
+		if got := numbered(t, all.text[stream].String(), name); got != lines {
+			t.Errorf("%s: %d lines of %d", name, got, lines)
+		}
+		if got := strings.Count(all.text[stream].String(), "\n"); got != lines {
+			t.Errorf("%s: %d ends of line, want %d", name, got, lines)
+		}
+	}
+	if all.torn > most {
+		t.Errorf("%d lines are torn, and no more than %d can have taken %v to end", all.torn, most, tornAfter)
+	}
+}
+
+// tornAfter is how long the end of a line is waited for.
+const tornAfter = 100 * time.Millisecond
+
+// streams is what the marks of a log say of where its bytes came from.
+type streams struct {
+	text [3]strings.Builder
+	torn int
+}
+
+// read adds a file, and fails where its bytes and its marks do not agree.
+func (s *streams) read(t *testing.T, log string) {
+	t.Helper()
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
 	idx, err := os.ReadFile(keeperwire.Index(log))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := 0; i < len(idx); i += keeperwire.MarkSize {
-		m, _ := keeperwire.DecodeMark(idx[i:])
+	var last keeperwire.Mark
+	for ; len(idx) > 0; idx = idx[keeperwire.MarkSize:] {
+		m, err := keeperwire.DecodeMark(idx)
+		if err != nil {
+			t.Fatal(err)
+		}
 		end := uint64(len(text))
-		if i+keeperwire.MarkSize < len(idx) {
-			next, _ := keeperwire.DecodeMark(idx[i+keeperwire.MarkSize:])
+		if next, err := keeperwire.DecodeMark(idx[keeperwire.MarkSize:]); err == nil {
 			end = next.Offset
 		}
-		part := text[m.Offset:end]
-		wrong := "err "
-		if m.Stream == keeperwire.Stderr {
-			wrong = "out "
+		torn := m.Offset > 0 && m.Stream != last.Stream && text[m.Offset-1] != '\n'
+		if said := m.Flags&keeperwire.Torn != 0; said != torn {
+			t.Fatalf("%s: a line is torn: %v; mark %+v after %+v", filepath.Base(log), torn, m, last)
 		}
-		if strings.Contains(part, wrong) {
-			t.Fatalf("mark %+v: %q has the other stream's", m, part[:min(len(part), 60)])
+		if torn {
+			s.torn++
 		}
+		s.text[m.Stream].Write(text[m.Offset:end])
+		last = m
 	}
 }
 
@@ -161,31 +208,6 @@ func TestKeeperFrozenForAWhile(t *testing.T) {
 	c.until("w", keeperwire.Completed)
 	if got := numbered(t, n.log("w"), "line"); got != 300000 {
 		t.Errorf("%d lines", got)
-	}
-}
-
-// TestBothStreamsGoOnOverRotation has streams that wait for each other while the
-// file changes under them.
-func TestBothStreamsGoOnOverRotation(t *testing.T) {
-	t.Parallel()
-	n := newNode(t)
-	c := n.start()
-	const lines = 100_000
-	s := n.role("both", "both", strconv.Itoa(lines))
-	s.LogMaxSize, s.LogMaxFiles = 64<<10, 1000
-	c.start(s)
-	c.until("both", keeperwire.Completed)
-	all := ""
-	for i := 1000; i >= 0; i-- {
-		b, err := os.ReadFile(keeperwire.Rotated(s.LogFile, i))
-		if err != nil {
-			continue
-		}
-		all += string(b)
-		checkStreams(t, keeperwire.Rotated(s.LogFile, i), string(b))
-	}
-	if out, errs := numbered(t, all, "out"), numbered(t, all, "err"); out != lines || errs != lines {
-		t.Errorf("%d %d of %d", out, errs, lines)
 	}
 }
 
