@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	pkgtrees "github.com/backstay/backstay/host/proc/keeper/trees"
 	"github.com/backstay/backstay/internal/keeperwire"
 	"github.com/backstay/backstay/internal/restart"
 )
@@ -300,6 +301,9 @@ func leavesForeignAlone(t *testing.T, n *node, sameTick bool) {
 	n.kill()
 	_ = syscall.Kill(int(slot.PID), syscall.SIGKILL)
 	stranger := startStranger(t)
+	for !sameTick && pkgtrees.StatOf(stranger).Ticks == slot.Ticks { // a tick is 10 ms, and this test may take less
+		stranger = startStranger(t)
+	}
 	forgePID(t, n.dir+"/state", "mine", stranger, sameTick)
 	c = n.start()
 	got := c.until("mine", keeperwire.Completed)
@@ -483,6 +487,7 @@ func TestRemovedRunDirectoryStopsNoStart(t *testing.T) {
 	s := n.spec("kept", "echo begun; exec sleep 1000")
 	s.Restart = restart.Policy{When: restart.Always, ResetAfter: 1}
 	before := c.up(s)
+	eventually(t, "the first run's line is in the log", func() bool { return n.log("kept") == "begun\n" })
 	if err := os.RemoveAll(n.dir); err != nil {
 		t.Fatal(err)
 	}

@@ -250,6 +250,7 @@ func (p *Pumper) peek(from int) (n int, whole bool) {
 	if from < 0 {
 		return 0, false
 	}
+	unread := sys.Unread(from) // before: what comes while we look is no part of the line's length
 	seen, err := syscall.Tee(from, p.scratch[1], peekSize, sys.SpliceNow)
 	if err != nil || seen <= 0 {
 		return 0, false
@@ -258,7 +259,7 @@ func (p *Pumper) peek(from int) (n int, whole bool) {
 	if n := bytes.LastIndexByte(p.peeked[:max(m, 0)], '\n') + 1; n > 0 {
 		return n, true
 	}
-	return int(seen), sys.Unread(from) > int(seen)
+	return int(seen), unread > int(seen)
 }
 
 // tired reports whether the line in stream i has had the time to end. Until then
