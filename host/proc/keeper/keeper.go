@@ -64,6 +64,7 @@ func Run(dir string) error {
 	if locked, err := k.take(); !locked {
 		return err
 	}
+	sys.ReserveThreads()
 	if err := k.begin(); err != nil {
 		return err
 	}
