@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	pkgtrees "github.com/backstay/backstay/host/proc/keeper/trees"
 	"github.com/backstay/backstay/internal/keeperwire"
 	"github.com/backstay/backstay/internal/restart"
 )
@@ -301,9 +300,6 @@ func leavesForeignAlone(t *testing.T, n *node, sameTick bool) {
 	n.kill()
 	_ = syscall.Kill(int(slot.PID), syscall.SIGKILL)
 	stranger := startStranger(t)
-	for !sameTick && pkgtrees.StatOf(stranger).Ticks == slot.Ticks { // a tick is 10 ms, and this test may take less
-		stranger = startStranger(t)
-	}
 	forgePID(t, n.dir+"/state", "mine", stranger, sameTick)
 	c = n.start()
 	got := c.until("mine", keeperwire.Completed)
