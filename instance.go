@@ -141,7 +141,7 @@ type Instance struct {
 	NextStart  time.Time         `json:"next_start,omitzero"` // with state backoff or failed
 	Failures   int               `json:"failures,omitempty"`  // in the present run of failures
 	Last       *Exit             `json:"last,omitempty"`      // how the run before this one ended
-	LastLog    []string          `json:"last_log,omitempty"`  // last lines before Last, oldest first
+	LastLog    []string          `json:"last_log,omitempty"`  // last lines before Last, oldest first; nil until they have been read
 	Ports      map[string]uint16 `json:"ports,omitempty"`
 	WaitsFor   []string          `json:"waits_for,omitempty"` // services, with state waiting
 	LogFile    string            `json:"log_file,omitempty"`

@@ -121,17 +121,18 @@ func (s *service) acked(ctx context.Context, ids []string) (said string, err err
 func (s *service) stop(ctx context.Context, id, release, why string, after chan struct{}, withdrawn bool) {
 	l := &leave{release: release, busy: true}
 	s.stopping[id] = l
+	heard := s.unheard(id)
 	s.d.fly(ctx, func() func() {
-		if after != nil {
-			select {
-			case <-after:
-			case <-ctx.Done():
-			}
+		if !pass(ctx, after) {
+			return func() {} // the next Run tells it
 		}
 		said := ""
 		if !withdrawn {
 			said, _ = s.acked(ctx, []string{id})
 			said += ", "
+		}
+		if !pass(ctx, heard) {
+			return func() {}
 		}
 		before, counted := s.inFlight(ctx, id)
 		err := s.d.opt.Pool.Stop(ctx, id, why)

@@ -105,23 +105,16 @@ func (p *planner) fail(m *Member, i *inst, failure string) {
 	if !never {
 		reason = failure + "; " + plural(p.d.Flakes, "replacement") + " in this step before it"
 	}
-	p.d.Ill = i.ID
-	p.give(reason, lastLog(i.Instance))
+	p.give(reason, i.Instance)
 }
 
-// recall takes in the log of the instance in Reason: that it died is known a
-// moment before its last lines are.
-func (p *planner) recall() {
-	for _, i := range p.Instances {
-		if i.ID == p.d.Ill && len(i.LastLog) > 0 {
-			p.d.LastLog, p.d.Ill = lastLog(i), ""
-		}
+// give ends the way forward, as on_failure says. ill is the instance in reason;
+// its last lines are heard where they are not there yet.
+func (p *planner) give(reason string, ill backstay.Instance) {
+	p.d.LastLog, p.d.Ill = lastLog(ill), ""
+	if mute(ill) {
+		p.d.Ill = ill.ID
 	}
-}
-
-// give ends the way forward, as on_failure says.
-func (p *planner) give(reason string, log []string) {
-	p.d.LastLog = log
 	switch {
 	case p.d.From == 0:
 		p.become(Stuck, reason)
@@ -166,6 +159,9 @@ const maxLog = 20
 
 func lastLog(i backstay.Instance) []string {
 	lines := i.LastLog
+	if len(lines) == 0 {
+		return nil
+	}
 	if over := len(lines) - maxLog; over > 0 {
 		lines = lines[over:]
 	}

@@ -59,7 +59,6 @@ const (
 // Steps come in the order in which they are to be begun.
 func Plan(v View) (Deploy, []Step) {
 	p := newPlanner(v)
-	p.recall()
 	switch p.d.State {
 	case Rolling, Finishing:
 		p.roll()

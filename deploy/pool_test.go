@@ -148,7 +148,7 @@ func (p *pool) live(ctx context.Context) {
 func (p *pool) view() string {
 	var out strings.Builder
 	for _, b := range p.w.bodies {
-		fmt.Fprintf(&out, "%s %s %s %v %d\n", b.ID, b.Release, b.State, serves(b.Instance), b.Starts)
+		fmt.Fprintf(&out, "%s %s %s %v %d %v\n", b.ID, b.Release, b.State, serves(b.Instance), b.Starts, b.LastLog != nil)
 	}
 	return out.String()
 }

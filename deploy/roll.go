@@ -182,22 +182,22 @@ func (p *planner) late() {
 	if p.d.Deadline.IsZero() || p.Now.Before(p.d.Deadline) {
 		return
 	}
-	reason, log := p.worst()
-	p.give("no progress within "+p.Config.ProgressDeadline.String()+": "+reason, log)
+	reason, ill := p.worst()
+	p.give("no progress within "+p.Config.ProgressDeadline.String()+": "+reason, ill)
 }
 
-// worst says what keeps the least useful of the new ones.
-func (p *planner) worst() (reason string, log []string) {
+// worst says what keeps the least useful of the new ones, and which that is.
+func (p *planner) worst() (reason string, ill backstay.Instance) {
 	for _, i := range p.here {
 		if !isGood(i) && !i.leaving && i.ID != "" {
-			return illLine(i.Instance), lastLog(i.Instance)
+			return illLine(i.Instance), i.Instance
 		}
 	}
 	reason = "no instance of " + p.d.name(p.d.Dest()) + " could be started"
 	if p.StartError != "" {
 		reason += ": " + p.StartError
 	}
-	return reason, nil
+	return reason, ill
 }
 
 // finish ends the deploy when the new release serves and nothing else is left.

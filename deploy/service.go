@@ -39,6 +39,7 @@ type service struct {
 	saveFails  int
 	saveAfter  time.Time
 	beginning  bool // a deploy that follows by itself is being checked
+	hearing    *hearing
 	counting   bool // the counters of a deploy that has just ended are being read
 }
 
@@ -61,7 +62,7 @@ func newService(d *Deployer, name string) *service {
 // land forgets what an earlier Run had under way.
 func (s *service) land() {
 	s.starting, s.stopping = map[int]int{}, map[string]*leave{}
-	s.beginning, s.counting = false, false
+	s.beginning, s.counting, s.hearing = false, false, nil
 	s.show()
 }
 
@@ -93,6 +94,7 @@ func (s *service) plan(ctx context.Context, now time.Time, instances []backstay.
 			return s.saveAfter
 		}
 		s.announce(now, was, d, steps)
+		s.hear(ctx)
 		acted, wake := s.carry(ctx, now, steps)
 		next = wake
 		if !acted {

@@ -27,7 +27,9 @@ type body struct {
 	backstay.Instance
 
 	program
-	gone time.Time // when it has drained; zero while it stays
+	gone  time.Time // when it has drained; zero while it stays
+	heard time.Time // when its last lines are read
+	words []string
 }
 
 // world is one service on a simulated pool, in virtual time, with the planner's
@@ -42,6 +44,8 @@ type world struct {
 	programs map[int]program
 	drain    time.Duration
 	grace    time.Duration // of it, the end: signalled
+	mute     time.Duration // between a death and its last lines
+	words    []string      // what those who die say last
 	bodies   []*body
 	born     map[int]int // instances so far, by release
 	n        int
@@ -55,7 +59,9 @@ const step = 250 * time.Millisecond
 var dawn = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newWorld(replicas int, change func(*Config)) *world {
-	w := &world{now: dawn, replicas: replicas, programs: map[int]program{}, drain: time.Second, born: map[int]int{}}
+	w := &world{
+		now: dawn, replicas: replicas, programs: map[int]program{}, drain: time.Second, born: map[int]int{}, words: lastWords,
+	}
 	w.config.SetDefaults()
 	w.config.MinReady = backstay.Duration(2 * time.Second)
 	w.config.ProgressDeadline = backstay.Duration(20 * time.Second)
@@ -99,22 +105,32 @@ func (w *world) live() {
 		if !b.gone.IsZero() && !w.now.Before(b.gone.Add(-w.grace)) {
 			b.State = backstay.Stopping
 		}
-		b.live(w.now)
+		if b.live(w.now) {
+			b.heard, b.words = w.now.Add(w.mute), w.words
+		}
+		if b.words != nil && !w.now.Before(b.heard) {
+			b.LastLog, b.words = b.words, nil
+		}
 	}
 }
 
-func (b *body) live(now time.Time) {
+// lastWords is what those who die say last, if nothing else is told.
+var lastWords = []string{"listening", "panic: assignment to entry in nil map"}
+
+// live has time pass over b and reports whether it has died.
+func (b *body) live(now time.Time) (died bool) {
 	up := now.Sub(b.Started)
 	since := up - b.ready
 	switch {
 	case b.dies > 0 && (b.ready == 0 && up >= b.dies || b.ready > 0 && since >= b.dies):
 		b.Last = &backstay.Exit{At: now, Known: true, Code: 3}
-		b.LastLog = []string{"listening", "panic: assignment to entry in nil map"}
+		b.LastLog = nil
 		b.Starts++
 		b.Started, b.Ready, b.ReadySince = now, false, time.Time{}
 		if b.State == backstay.Running {
 			b.State = backstay.Starting
 		}
+		return true
 	case b.ready > 0 && since >= 0:
 		ready := b.flap == 0 || int(since/b.flap)%2 == 0
 		if ready && !b.Ready {
@@ -128,6 +144,7 @@ func (b *body) live(now time.Time) {
 			b.Probes = []backstay.ProbeStatus{{Name: "readiness", Target: "http 127.0.0.1:20001/healthz", Output: "HTTP 503"}}
 		}
 	}
+	return false
 }
 
 // begin puts a deploy in force, as the shell does.

@@ -203,6 +203,13 @@ func (s *shown) deploy(id string) (Deploy, bool) {
 	return Deploy{}, false
 }
 
+// hears reports whether last lines of the deploy called id are still to come. A
+// newer one has them waited for no more.
+func (s *shown) hears(id string) bool {
+	n := s.rec.newest()
+	return n.ID == id && n.Ill != "" && s.blocked == nil
+}
+
 // relay sends what is there after line n, waits for more, and reports whether
 // the end is reached.
 func (d *Deployer) relay(ctx context.Context, service, id string, n *int, lines chan<- Progress) (over bool) {
@@ -211,7 +218,7 @@ func (d *Deployer) relay(ctx context.Context, service, id string, n *int, lines 
 	if !ok {
 		return true
 	}
-	final := !now.Live() || now.State == Paused
+	final := (!now.Live() || now.State == Paused) && !s.hears(id)
 	last := now.Dropped + len(now.Lines)
 	for i := max(*n-now.Dropped, 0); i < len(now.Lines); i++ {
 		*n = now.Dropped + i + 1

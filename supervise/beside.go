@@ -82,6 +82,7 @@ const lastLines = 5
 
 func (s *Supervisor) tail(m *machine) {
 	if s.opt.LastLines == nil || m.meta.LogFile == "" {
+		m.logged(m.lastRun, nil)
 		return
 	}
 	id, run, file := m.id, m.lastRun, m.meta.LogFile

@@ -70,6 +70,7 @@ func (b *board) list(service string) []backstay.Instance {
 func alike(a, b backstay.Instance) bool {
 	return a.State == b.State && a.Because == b.Because && a.PID == b.PID && a.Starts == b.Starts && a.Ready == b.Ready &&
 		a.Drained == b.Drained && a.ReadySince.Equal(b.ReadySince) && a.NextStart.Equal(b.NextStart) &&
-		a.Failures == b.Failures && slices.Equal(a.LastLog, b.LastLog) && slices.Equal(a.WaitsFor, b.WaitsFor) &&
+		a.Failures == b.Failures &&
+		(a.LastLog == nil) == (b.LastLog == nil) && slices.Equal(a.LastLog, b.LastLog) && slices.Equal(a.WaitsFor, b.WaitsFor) &&
 		len(a.Probes) == len(b.Probes) && a.Release == b.Release
 }

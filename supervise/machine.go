@@ -59,8 +59,8 @@ type machine struct {
 	failures  int
 	nextStart time.Time
 	last      *backstay.Exit
-	lastLog   []string
-	lastRun   uint32 // the run that last and lastLog are of
+	lastLog   []string // nil until they have been read
+	lastRun   uint32   // the run that last and lastLog are of
 
 	ready      bool
 	readySince time.Time

@@ -29,6 +29,7 @@ func adopt(now time.Time, slot keeperwire.Slot) *machine {
 	if slot.Last.At != 0 {
 		last := ExitOf(slot.Last)
 		m.last, m.cause = &last, m.causeOf(last)
+		m.lastLog = []string{} // if it runs again, its log has gone on since
 	}
 	m.because = "found by a new agent"
 	if err != nil {
@@ -104,7 +105,7 @@ func (m *machine) adoptRemains(slot keeperwire.Slot, n note) {
 		return
 	case m.last == nil || !m.last.OK():
 		m.state = backstay.Crashed
-		m.emit(effect{do: doTail})
+		m.askLines()
 	case n.starts == slot.Starts && n.state != "":
 		m.state = n.state // until the keeper says what its policy makes of it
 	default:
@@ -133,7 +134,7 @@ func (m *machine) adoptEnd(slot keeperwire.Slot) {
 	}
 	if m.leave == stay && m.last != nil && !m.last.OK() {
 		m.lastRun = slot.Starts
-		m.emit(effect{do: doTail})
+		m.askLines()
 	}
 	if m.leave == withdrawing || m.leave == draining {
 		m.leave = stopping // nothing is left of it to drain

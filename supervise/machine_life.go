@@ -76,7 +76,7 @@ func (m *machine) ended(now time.Time, r run, exit backstay.Exit) {
 	m.stopProbes()
 	switch m.leave {
 	case stay:
-		m.emit(effect{do: doTail})
+		m.askLines()
 		m.fell(now, exit)
 	case withdrawing, draining: // nothing of it is left to drain; the keeper must not start it again
 		m.signal(now)
@@ -169,15 +169,21 @@ func (m *machine) halted(now time.Time) {
 	}
 }
 
+// askLines has the last lines of the run that has ended read.
+func (m *machine) askLines() {
+	m.lastLog = nil
+	m.emit(effect{do: doTail})
+}
+
 // logged takes the last lines that the run before this one wrote. The keeper may
 // have begun the next one meanwhile.
 func (m *machine) logged(run uint32, lines []string) {
 	if run != m.lastRun || m.last == nil {
 		return
 	}
-	m.lastLog = lines
-	if before, ok := strings.CutSuffix(m.because, m.cause); ok && !m.alive() {
-		m.because = before + withLast(m.cause, lines)
+	m.lastLog = append([]string{}, lines...)
+	if before, after, ok := strings.Cut(m.because, m.cause); ok && !m.alive() {
+		m.because = before + withLast(m.cause, lines) + after
 	}
 	m.cause = withLast(m.cause, lines)
 }

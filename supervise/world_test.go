@@ -35,6 +35,8 @@ type world struct {
 	releases map[string]backstay.Release
 	lines    map[string][]string
 
+	readLines func(file string) []string // in place of looking them up in lines
+
 	*Supervisor
 	stop context.CancelFunc
 	done chan error
@@ -64,7 +66,7 @@ func (w *world) agent() {
 	w.Supervisor = New(Options{
 		Keeper: w.keeper, Resolver: w.resolver, Ports: freePorts{}, Registry: w.registry, Events: w.events,
 		Release:   func(id string) (backstay.Release, bool) { r, ok := w.releases[id]; return r, ok },
-		LastLines: func(file string, _ int) []string { return w.lines[file] },
+		LastLines: w.lastLines,
 		Log:       slog.New(slog.DiscardHandler), Rand: rand.New(rand.NewPCG(w.seed, 7)),
 	})
 	w.Adopt(w.keeper.listen(w.Feed))
@@ -74,6 +76,13 @@ func (w *world) agent() {
 	if err := w.Apply(ctx, w.services); err != nil {
 		w.t.Error(err)
 	}
+}
+
+func (w *world) lastLines(file string, _ int) []string {
+	if w.readLines != nil {
+		return w.readLines(file)
+	}
+	return w.lines[file]
 }
 
 // kill ends the agent; what it had not done is not done.
