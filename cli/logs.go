@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/daemon"
 )
 
 // maxTail is as many lines as can be asked for.
@@ -76,18 +78,14 @@ func (a *app) logs() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "logs NAME", Short: "what a service, an instance or a role has printed", GroupID: groupLook, Args: takes("NAME"),
 		Long: "Shows the lines that a service, one instance (shop-7f3a9c) or a role (backstay/proxy) has printed,\n" +
-			"the oldest first, over every crash, restart and rotation. With -f instances that come are followed too.",
+			"the oldest first, over every crash, restart and rotation. With -f instances that come are followed too.\n" +
+			"Where no agent answers the files are read directly, and those of roles always, by whom may read them.",
 		Example: "  backstay logs shop -f\n  backstay logs shop-7f3a9c -n 100 --since 10m\n  backstay logs backstay/proxy",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := q.check(); err != nil {
 				return err
 			}
-			ref, err := a.resolve(cmd.Context(), args[0], "service", "instance", "role")
-			if err != nil {
-				return err
-			}
-			ask := api.LogQuery{Ref: ref, Tail: q.tail, Since: q.since.moment(time.Now()), Follow: q.follow}
-			err = a.client().Logs(cmd.Context(), ask, func(l api.LogLine) error { return a.item(l, logText(l, ref.Kind() == "service")) })
+			err := a.showLogs(cmd.Context(), args[0], api.LogQuery{Tail: q.tail, Since: q.since.moment(time.Now()), Follow: q.follow})
 			return a.ended(cmd.Context(), q.follow, err)
 		},
 	}
@@ -125,4 +123,66 @@ func (a *app) ended(ctx context.Context, follow bool, err error) error {
 		err = nil
 	}
 	return err
+}
+
+// showLogs prints what q asks for about arg. What roles print is needed most when
+// no agent answers: it is read without one.
+func (a *app) showLogs(ctx context.Context, arg string, q api.LogQuery) error {
+	if ref, ok := roleRef(arg); ok {
+		q.Ref = ref
+		if shown, err := a.readLogs(ctx, q); shown || err == nil || ctx.Err() != nil {
+			return err
+		} // who may not read the files may ask the agent
+	}
+	ref, err := a.resolve(ctx, arg, "service", "instance", "role")
+	if p, ok := errors.AsType[*backstay.Problem](err); ok && p.Code == "no_agent" {
+		return a.unasked(ctx, arg, q, err)
+	}
+	if err != nil {
+		return err
+	}
+	q.Ref = ref
+	return a.client().Logs(ctx, q, a.logLine(ref))
+}
+
+// unasked reads the logs that arg may mean, where there is no agent to ask.
+func (a *app) unasked(ctx context.Context, arg string, q api.LogQuery, none error) error {
+	for _, kind := range []string{"", "service/", "instance/"} {
+		if kind == "" != strings.Contains(arg, "/") {
+			continue
+		}
+		ref, err := api.CheckRef(kind + arg)
+		if err != nil {
+			return none
+		}
+		q.Ref = ref
+		if shown, err := a.readLogs(ctx, q); shown || err == nil {
+			return err
+		}
+	}
+	return none
+}
+
+// readLogs prints from the files themselves. It reports whether it has printed.
+func (a *app) readLogs(ctx context.Context, q api.LogQuery) (shown bool, err error) {
+	line := a.logLine(q.Ref)
+	err = daemon.ReadLogs(ctx, a.dirs, q, func(l api.LogLine) error {
+		shown = true
+		return line(l)
+	})
+	return shown, err
+}
+
+func (a *app) logLine(ref backstay.Ref) func(api.LogLine) error {
+	return func(l api.LogLine) error { return a.item(l, logText(l, ref.Kind() == "service")) }
+}
+
+// roleRef returns the role that arg names in full.
+func roleRef(arg string) (backstay.Ref, bool) {
+	for _, prefix := range []string{"role/", "backstay/"} {
+		if name, ok := strings.CutPrefix(arg, prefix); ok && backstay.ValidName(name) {
+			return backstay.NewRef("role", name), true
+		}
+	}
+	return "", false
 }

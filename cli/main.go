@@ -60,7 +60,7 @@ type app struct {
 
 // client returns a client of the agent.
 func (a *app) client() *client.Client {
-	return client.New(client.Options{Socket: a.dirs.API(), Waiting: func() { a.say("waiting for the agent at %s", a.dirs.API()) }})
+	return client.New(client.Options{Socket: a.dirs.API(), Log: a.dirs.AgentLog(), Waiting: func() { a.say("waiting for the agent at %s", a.dirs.API()) }})
 }
 
 // exit ends a command with a status that says all: nothing more is printed.

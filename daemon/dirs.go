@@ -97,6 +97,9 @@ func (d Dirs) absolute() (Dirs, error) {
 // API is the socket that the command line speaks to.
 func (d Dirs) API() string { return filepath.Join(d.Run, "api.sock") }
 
+// AgentLog returns the file that the agent prints to.
+func (d Dirs) AgentLog() string { return filepath.Join(d.Log, roles, "agent"+logSuffix) }
+
 // Keeper is the directory of the keeper.
 func (d Dirs) Keeper() string { return filepath.Join(d.Run, "keeper") }
 

@@ -104,6 +104,25 @@ func TestLogsOfAServiceAndOfTheKeeper(t *testing.T) {
 	}
 }
 
+// What a service has printed can be read once it is stopped: that is when it is
+// asked for.
+func TestLogsOfAStoppedService(t *testing.T) {
+	t.Parallel()
+	n := start(t, "schema: 1\nservices:\n  chat: { run: { exec: [/bin/sh, -c, \"echo last words; exec sleep 60\"], user: USER } }\n")
+	n.whole("chat", 1)
+	_, err := n.client.Do(t.Context(), "stop", "service/chat")
+	must(t, err)
+	n.until("stopped", func(s api.Status) bool { return len(s.Service("chat").Instances) == 0 })
+	var lines []string
+	must(t, n.client.Logs(t.Context(), api.LogQuery{Ref: "service/chat"}, func(l api.LogLine) error {
+		lines = append(lines, l.Text)
+		return nil
+	}))
+	if len(lines) == 0 || lines[0] != "last words" {
+		t.Errorf("logs: %q", lines)
+	}
+}
+
 // logs asks until its request is in the log.
 func (n *node) logs(port int, path string) {
 	n.Helper()

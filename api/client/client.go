@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -43,29 +42,24 @@ const (
 // Options are where the agent is and how a client waits.
 type Options struct {
 	Socket  string
+	Log     string        // file that the agent prints to, to be named where it does not answer; may be empty
 	Wait    time.Duration // for the agent to answer; 0 is 5s
 	Waiting func()        // called once, when that takes longer than a moment; may be nil
 }
 
 // Client is a client of one agent. It may be used from many goroutines.
 type Client struct {
-	socket string
-	wait   time.Duration
-	told   func()
-	http   *http.Client
+	socket, log string
+	wait        time.Duration
+	told        func()
 }
 
 // New returns a client of the agent at o.Socket. It connects with each call.
 func New(o Options) *Client {
-	c := &Client{socket: o.Socket, wait: o.Wait, told: o.Waiting}
+	c := &Client{socket: o.Socket, log: o.Log, wait: o.Wait, told: o.Waiting}
 	if c.wait == 0 {
 		c.wait = defaultWait
 	}
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", o.Socket)
-	}
-	// A connection for each request: a kept one may lead to an agent that is gone.
-	c.http = &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 	return c
 }
 
@@ -166,7 +160,7 @@ func (c *Client) once(ctx context.Context, r request) ([]byte, error) {
 func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
 	w := c.newWait(r.wait)
 	for {
-		resp, err := c.send(ctx, r)
+		resp, err := c.ask(ctx, r, w)
 		if err == nil {
 			return resp, nil
 		}
@@ -177,6 +171,19 @@ func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
 			return nil, err
 		}
 	}
+}
+
+// ask sends r to an agent that answers.
+func (c *Client) ask(ctx context.Context, r request, w *wait) (*http.Response, error) {
+	conn, err := c.reach(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := send(ctx, conn, r)
+	if err != nil {
+		_ = conn.Close() // where it was never used; else it is closed already
+	}
+	return resp, err
 }
 
 // wait is how long one call has waited for the agent.
@@ -199,11 +206,18 @@ func (w *wait) worth(err error) bool {
 	if !errors.As(err, &p) || p.Code != "no_agent" && p.Code != "starting" || time.Now().After(w.until) {
 		return false
 	}
-	if w.told != nil && time.Since(w.began) > patience {
+	if time.Since(w.began) > patience {
+		w.say()
+	}
+	return true
+}
+
+// say says once that it waits.
+func (w *wait) say() {
+	if w.told != nil {
 		w.told()
 		w.told = nil
 	}
-	return true
 }
 
 func pause(ctx context.Context) error {
@@ -217,7 +231,9 @@ func pause(ctx context.Context) error {
 	}
 }
 
-func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
+// send sends r over conn, which is for nothing else: a kept connection may lead to
+// an agent that is gone.
+func send(ctx context.Context, conn net.Conn, r request) (*http.Response, error) {
 	to := url.URL{Scheme: "http", Host: "backstay", Path: r.path, RawQuery: r.query.Encode()}
 	req, err := http.NewRequestWithContext(ctx, r.method, to.String(), bytes.NewReader(r.body))
 	if err != nil {
@@ -229,36 +245,22 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	if r.ifMatch != "" {
 		req.Header.Set("If-Match", `"`+r.ifMatch+`"`)
 	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return nil, c.unsent(ctx, err)
+	once := &http.Transport{
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+		DisableKeepAlives: true,
+	}
+	resp, err := once.RoundTrip(req)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, &lostError{err}
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil
 	}
 	defer func() { _ = resp.Body.Close() }() // only read
 	return nil, refusal(resp)
-}
-
-// unsent returns why no answer came.
-func (c *Client) unsent(ctx context.Context, err error) error {
-	var op *net.OpError
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.As(err, &op) && op.Op == "dial" && errors.Is(err, fs.ErrPermission):
-		return &backstay.Problem{
-			Code: "denied", What: "this user may not speak to the agent", Where: c.socket, Why: op.Err.Error(),
-			Do: "run the command as root, or as a member of the group that the socket belongs to",
-		}
-	case errors.As(err, &op) && op.Op == "dial":
-		return &backstay.Problem{
-			Code: "no_agent", What: "no agent answers", Where: c.socket, Why: op.Err.Error(),
-			Do: "start one with backstay up FILE, or say where it is with --run-dir",
-		}
-	default:
-		return &lostError{err}
-	}
 }
 
 // maxRefusal bounds what is read of an answer that is no good one.

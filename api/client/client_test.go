@@ -146,6 +146,48 @@ func TestNoAgent(t *testing.T) {
 	}
 }
 
+// A socket that the keeper holds takes connections while no agent does: who asks is
+// told that it waits, and soon why, and where to look; nothing of what it asked is
+// done by an agent that comes later.
+func TestNobodyAcceptsBehindTheSocket(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "api.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	told := 0
+	c := client.New(client.Options{Socket: socket, Log: "/var/log/agent.log", Wait: 400 * time.Millisecond, Waiting: func() { told++ }})
+	guard, stop := context.WithTimeout(t.Context(), time.Minute) // against a hang only
+	defer stop()
+	for what, ask := range map[string]func() error{
+		"status": func() error { _, err := c.Status(guard); return err },
+		"deploy": func() error { _, err := c.Deploy(guard, "shop", api.DeployAsk{}); return err },
+		"events": func() error {
+			return c.Events(guard, api.EventQuery{Follow: true}, func(backstay.Event) error { return nil })
+		},
+	} {
+		told = 0
+		err := ask()
+		var p *backstay.Problem
+		if !errors.As(err, &p) || p.Code != "no_agent" || !strings.Contains(p.Do, "/var/log/agent.log") || told != 1 {
+			t.Errorf("%s: %v, told %d times that it waits", what, err, told)
+		}
+	}
+	asked := 0
+	for range 3 {
+		conn, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(conn)
+		if asked++; strings.Contains(string(text), "/v1") {
+			t.Errorf("left behind in the queue: %q", text)
+		}
+		_ = conn.Close()
+	}
+}
+
 // A socket that may not be opened is a matter of rights, and nothing to wait for.
 func TestSocketOfOthers(t *testing.T) {
 	socket := apitest.Serve(t, apitest.New(), ann)
@@ -175,6 +217,8 @@ func stub(t *testing.T, answers ...string) (socket string, asked *atomic.Int32) 
 				return
 			}
 			n := int(asked.Add(1)) - 1
+			_, _ = c.Read(make([]byte, 64<<10)) // the greeting
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 			_, _ = c.Read(make([]byte, 64<<10))
 			_, _ = io.WriteString(c, answers[min(n, len(answers)-1)])
 			_ = c.Close()
