@@ -59,7 +59,7 @@ const (
 	ExitFailed     ExitCode = 1  // failed, nothing changed
 	ExitUsage      ExitCode = 2  // wrong usage or an invalid file
 	ExitChanges    ExitCode = 3  // plan has changes
-	ExitDegraded   ExitCode = 4  // done or running, degraded
+	ExitDegraded   ExitCode = 4  // done or running, and something of it is not as asked
 	ExitNotFound   ExitCode = 5  // there is nothing of that name
 	ExitDenied     ExitCode = 6  // not allowed to this user
 	ExitRolledBack ExitCode = 7  // the deploy was undone

@@ -50,8 +50,8 @@ type Configs interface {
 	// Plan says what Apply of text would change, and changes nothing. A file
 	// with mistakes is a *[Refusal].
 	Plan(ctx context.Context, ask ConfigAsk) (Plan, error)
-	// Apply returns when text is accepted and durable; the deploys that follow
-	// are watched by Watch. A file with mistakes is a *[Refusal].
+	// Apply returns when text is accepted and durable; what becomes of the releases
+	// that it wants is told by Outcome, and on the way there by Watch. A file with mistakes is a *[Refusal].
 	Apply(ctx context.Context, ask ConfigAsk) (Applied, error)
 }
 
@@ -65,6 +65,10 @@ type Deploys interface {
 	Pause(ctx context.Context, service string, by Actor) (Deploy, error)
 	Resume(ctx context.Context, service string, by Actor) (Deploy, error)
 	Abort(ctx context.Context, service string, by Actor) (Deploy, error)
+	// Outcome returns what has become of a release, which was wanted when after was
+	// the newest deploy that had ended. Until that is decided it names the deploy
+	// under way; where one is about to begin it waits a while for it.
+	Outcome(ctx context.Context, service, release, after string) (Wanted, error)
 	// Watch calls line with what a deploy has told after line number after, as
 	// far as it is kept, then with what it tells. It returns nil after the line
 	// with the final state. An empty id is the newest deploy of the service.

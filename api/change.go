@@ -109,8 +109,11 @@ type Change struct {
 type Applied struct {
 	Plan
 
-	Unchanged bool     `json:"unchanged"`         // it was in force already
-	Deploys   []Deploy `json:"deploys,omitempty"` // that follow from it
+	Unchanged bool `json:"unchanged"` // it was in force already
+	// Wants are the releases that it wants, by service, and what has become of them
+	// so far. What is not decided yet is asked for by Outcome.
+	Wants   []Wanted `json:"wants,omitempty"`
+	Deploys []Deploy `json:"deploys,omitempty"` // under way to what it wants, or before that
 }
 
 // Done is the answer to a change at run time.

@@ -96,7 +96,7 @@ var deployCodes = []Code{
 	{"deploy_stuck", http.StatusConflict, backstay.ExitPerson, "both releases are ill; a person is needed"},
 	{"deploy_failed", http.StatusConflict, backstay.ExitFailed, "the deploy ended before it changed anything"},
 	{"deploy_refused", http.StatusConflict, backstay.ExitRefused, "a guard did not let the deploy begin"},
-	{"deploy_superseded", http.StatusConflict, backstay.ExitFailed, "another deploy took its place"},
+	{"deploy_superseded", http.StatusConflict, backstay.ExitDegraded, "another deploy took its place"},
 	{"deploy_goes_on", http.StatusGatewayTimeout, backstay.ExitTimeout, "waited long enough; the deploy goes on"},
 }
 

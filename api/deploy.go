@@ -46,7 +46,9 @@ func (s DeployState) Exit() backstay.ExitCode {
 		return backstay.ExitPerson
 	case DeployRefused:
 		return backstay.ExitRefused
-	case DeploySuperseded, DeployFailed:
+	case DeploySuperseded: // it had begun, and what runs now is not what was asked for
+		return backstay.ExitDegraded
+	case DeployFailed:
 		return backstay.ExitFailed
 	default:
 		return backstay.ExitTimeout

@@ -55,6 +55,7 @@ func init() {
 		{method: http.MethodPut, path: "/v1/config", params: []string{"name", "stop_all"}, body: fileBody, owner: true, text: "put a file in force; If-Match: the digest it follows; stop_all=true: it may be without services", do: (*server).apply},
 		{method: http.MethodGet, path: "/v1/services/{service}/releases", text: "its kept releases, newest first", do: (*server).releases},
 		{method: http.MethodGet, path: "/v1/services/{service}/history", text: "its deploys, newest first", do: (*server).history},
+		{method: http.MethodGet, path: "/v1/services/{service}/outcome", params: []string{"release", "after"}, text: "what has become of a release that a file wants, or the deploy under way before that; after=ID: the newest deploy that had ended when it was wanted", do: (*server).outcome},
 		{method: http.MethodGet, path: "/v1/services/{service}/progress", params: []string{"deploy", "after"}, text: "what a deploy tells, a line each, until it ends; after=N goes on", do: (*server).progress},
 		{method: http.MethodPost, path: "/v1/services/{service}/deploy", body: jsonBody, takes: "version reset again supersede", text: "bring in a release", do: (*server).deploy},
 		{method: http.MethodPost, path: "/v1/services/{service}/rollback", body: jsonBody, takes: "to", text: "go back to a good release", do: (*server).rollback},

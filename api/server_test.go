@@ -259,7 +259,7 @@ func TestEveryEndpoint(t *testing.T) {
 	b := apitest.New()
 	b.Steps = []api.Progress{{N: 1, Text: "one", Final: true}}
 	socket := apitest.Serve(t, b, root)
-	query := map[string]string{"/v1/why": "?ref=shop", "/v1/logs": "?ref=service/shop", "/v1/diff": "?from=shop@1&to=shop@2"}
+	query := map[string]string{"/v1/why": "?ref=shop", "/v1/logs": "?ref=service/shop", "/v1/diff": "?from=shop@1&to=shop@2", "/v1/services/{service}/outcome": "?release=shop@3"}
 	bodies := map[string]string{"/v1/services/shop/scale": `{"replicas":4}`, "/v1/services/shop/deploy": `{"version":"v3"}`, "/v1/services/shop/rollback": `{"to":1}`}
 	for _, e := range api.Endpoints() {
 		path := strings.NewReplacer("{service}", "shop", "{instance}", "shop-11aa11").Replace(e.Path)
@@ -271,7 +271,7 @@ func TestEveryEndpoint(t *testing.T) {
 			t.Errorf("%s %s: %d %s", e.Method, path, status, text)
 		}
 	}
-	if len(b.Asked()) != 18 {
+	if len(b.Asked()) != 19 {
 		t.Errorf("%d changes: %q", len(b.Asked()), b.Asked())
 	}
 }

@@ -114,12 +114,17 @@ func (a *app) watch(ctx context.Context, d api.Deploy) (api.Deploy, error) {
 		return nil
 	})
 	if ctx.Err() != nil {
-		return d, &backstay.Problem{
-			Code: "deploy_goes_on", What: "detached: the deploy of " + d.Service + " goes on", Where: "deploy/" + d.Service,
-			Do: "look with backstay why deploy/" + d.Service + ", undo it with backstay abort " + d.Service,
-		}
+		return d, goesOn(d.Service)
 	}
 	return d, err
+}
+
+// goesOn says what becomes of a deploy that is not waited for any more.
+func goesOn(service string) error {
+	return &backstay.Problem{
+		Code: "deploy_goes_on", What: "detached: the deploy of " + service + " goes on", Where: "deploy/" + service,
+		Do: "look with backstay why deploy/" + service + ", undo it with backstay abort " + service,
+	}
 }
 
 // deployEnd is how a deploy ended, on one line and, if it went wrong, some more.

@@ -61,7 +61,11 @@ func writePlanned(w io.Writer, p api.Plan) error {
 	} else if err := writeChanges(w, p.Changes, "no request notices"); err != nil {
 		return err
 	}
-	for _, o := range p.Overrides {
+	return writeOverrides(w, p.Overrides)
+}
+
+func writeOverrides(w io.Writer, all []api.Override) error {
+	for _, o := range all {
 		if _, err := fmt.Fprintln(w, overrideText(o)); err != nil {
 			return err
 		}

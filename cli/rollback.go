@@ -26,7 +26,7 @@ func (a *app) rollback() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.see(cmd.Context(), d, detach)
+			return a.undone(a.see(cmd.Context(), d, detach), "rollback")
 		},
 	}
 	cmd.Flags().IntVar(&to, "to", 0, "number of the release, as in 13 for shop@13")
@@ -63,9 +63,9 @@ func (a *app) onDeploy(verb string) *cobra.Command {
 	return cmd
 }
 
-// undone takes a deploy that was rolled back for what abort had asked for.
+// undone takes a deploy that was rolled back for what abort and rollback had asked for.
 func (a *app) undone(err error, verb string) error {
-	if e, ok := err.(exit); ok && verb == "abort" && e.code == api.DeployRolledBack.Exit() { //nolint:errorlint // it is not wrapped
+	if e, ok := err.(exit); ok && (verb == "abort" || verb == "rollback") && e.code == api.DeployRolledBack.Exit() { //nolint:errorlint // it is not wrapped
 		return nil
 	}
 	return err

@@ -131,6 +131,23 @@ func changeTo(ts *testscript.TestScript, b *apitest.Backend, state string) {
 		line(2, "paused: shop-9e01aa died", true, api.DeployPaused, "a person is asked")
 	case "deploy-sticks":
 		line(1, "both are ill", true, api.DeployStuck, "shop@2 is not ready either")
+	case "apply-follows": // shop@2 is rolling, and shop@3 is wanted
+		wanted := func(o api.Outcome, d *api.Deploy) api.Wanted {
+			return api.Wanted{Service: "shop", Release: "shop@3", After: "shop-d1", Outcome: o, Deploy: d}
+		}
+		line(1, "shop-1c44d0 ready, good", true, api.DeployDone, "")
+		rolling := api.Deploy{ID: "shop-d2", Service: "shop", From: "shop@1", To: "shop@2", State: api.DeployRolling}
+		dead := api.Deploy{ID: "shop-d3", Service: "shop", From: "shop@2", To: "shop@3", State: api.DeployRolledBack, Reason: "it died"}
+		b.Wants = []api.Wanted{wanted("", &rolling)}
+		b.Outcomes = []api.Wanted{wanted("", nil), wanted("", &dead), wanted(api.OutcomeRolledBack, &dead)}
+	case "apply-superseded", "apply-refused", "apply-undone", "apply-waits":
+		o := map[string]api.Outcome{
+			"apply-superseded": api.OutcomeSuperseded, "apply-refused": api.OutcomeRefused, "apply-undone": api.OutcomeNotTried, "apply-waits": api.OutcomeWaits,
+		}[state]
+		b.Wants = []api.Wanted{{Service: "shop", Release: "shop@3"}}
+		b.Outcomes = []api.Wanted{{Service: "shop", Release: "shop@3", Outcome: o, Why: "shop@4 is wanted now"}}
+	case "deploy-superseded":
+		line(1, "superseded", true, api.DeploySuperseded, "by shop-d4")
 	case "deploy-running":
 		shop.Deploy.State = api.DeployRolling
 	case "down-ends":

@@ -11,7 +11,6 @@ import (
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/config"
-	"github.com/backstay/backstay/deploy"
 	"github.com/backstay/backstay/supervise"
 )
 
@@ -59,21 +58,16 @@ func (a *agent) take(ctx context.Context, ask api.ConfigAsk) (api.Applied, error
 	a.refused.Store(nil)
 	a.tellApplied(before, d, ask.By.Name)
 	applied.Generation = d.kept.Gen
-	applied.Deploys = a.runningDeploys()
-	applied.Notes = append(applied.Notes, a.refusedDeploys(d)...)
-	return applied, nil
-}
-
-// refusedDeploys says which releases that d wants were not let begin: d is in
-// force, and what runs is another one.
-func (a *agent) refusedDeploys(d *desired) (notes []string) {
-	for _, name := range sortedKeys(d.wants) {
-		rel, ok := a.deploy.Find(name, d.wants[name].Release.Digest)
-		if got, there := a.deploy.Status(name); ok && there && got.State == deploy.Refused && got.To == rel.Seq {
-			notes = append(notes, fmt.Sprintf("%s: the deploy to %s was refused: %s; backstay deploy %s, once that is put right", name, rel.ID(), got.Reason, name))
+	applied.Wants = a.wanted(ctx, d)
+	for _, w := range applied.Wants {
+		if note := w.Note(); note != "" && !slices.Contains(applied.Notes, note) {
+			applied.Notes = append(applied.Notes, note)
+		}
+		if w.Outcome == "" && w.Deploy != nil {
+			applied.Deploys = append(applied.Deploys, *w.Deploy)
 		}
 	}
-	return notes
+	return applied, nil
 }
 
 // matches checks that what is in force is what the asker has seen.

@@ -234,17 +234,6 @@ func (a *agent) Watch(ctx context.Context, service, id string, after int, line f
 	return ctx.Err() //nolint:wrapcheck // who asked has gone
 }
 
-// runningDeploys returns those that are under way.
-func (a *agent) runningDeploys() (out []api.Deploy) {
-	d := a.now.Load()
-	for _, name := range sortedKeys(d.file.Services) {
-		if now, ok := a.deploy.Status(name); ok && !now.State.Ended() {
-			out = append(out, a.deployOf(now))
-		}
-	}
-	return out
-}
-
 // deployOf is d as the API shows it.
 func (a *agent) deployOf(d deploy.Deploy) api.Deploy {
 	out := api.Deploy{

@@ -10,7 +10,7 @@ import (
 
 // Rollback goes to the last release before this one whose deploy ended in done,
 // or to the one of number to if that is not 0. While a deploy is under way it is
-// Abort.
+// undone, as by Abort.
 func (d *Deployer) Rollback(ctx context.Context, name string, to int, by string) (Deploy, error) {
 	abort := false
 	answer, err := d.decide(ctx, name, func(s *service) (in intent, done *Deploy, err error) {
@@ -25,7 +25,7 @@ func (d *Deployer) Rollback(ctx context.Context, name string, to int, by string)
 		}
 	})
 	if abort && err == nil {
-		return d.Abort(ctx, name, by)
+		return d.abort(ctx, name, by, askedBy(by), true)
 	}
 	return answer, err
 }
@@ -51,10 +51,12 @@ func (s *service) intendBack(to int, by string) (in intent, done *Deploy, err er
 		return in, nil, problem("nothing_to_deploy", s.name, "see backstay releases "+s.name, "%s is at %s already", s.name, backstay.ReleaseID(s.name, to))
 	}
 	in = s.intent(Rollback, to, Ask{By: by, Why: "rollback"})
-	in.State, in.Reason = RollingBack, "asked for by "+by
+	in.State, in.Reason = RollingBack, askedBy(by)
 	in.Swap = s.serving(to) > 0
 	return in, nil, nil
 }
+
+func askedBy(by string) string { return "asked for by " + by }
 
 // Abort rolls a deploy back now: traffic first.
 func (d *Deployer) Abort(ctx context.Context, name, by string) (Deploy, error) {
@@ -136,7 +138,7 @@ func (d *Deployer) Pause(ctx context.Context, name, by string) (Deploy, error) {
 		case Paused:
 			return nil
 		case Rolling, Finishing:
-			n.State, n.Since, n.Deadline, n.Reason, n.Waits = Paused, now, time.Time{}, "asked for by "+by, ""
+			n.State, n.Since, n.Deadline, n.Reason, n.Waits = Paused, now, time.Time{}, askedBy(by), ""
 			n.say(now, n.headline(now))
 			return nil
 		default:

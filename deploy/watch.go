@@ -18,22 +18,26 @@ type shown struct {
 	rels    map[int]backstay.Release
 	want    Want
 	wantSeq int
+	gone    bool
 	blocked error
 	changed chan struct{} // closed when it is replaced
 }
 
-// show lets everybody see what the owner knows.
+// show lets everybody see what the owner knows. A deploy that has just ended is
+// not seen to have before it is counted up; what is wanted is seen at once.
 func (s *service) show() {
-	if s.counting {
-		return
+	next := &shown{
+		rec: s.rec.clone(), rels: maps.Clone(s.rels), wantSeq: s.wantSeq, gone: s.gone, blocked: s.blocked, changed: make(chan struct{}),
 	}
-	next := &shown{rec: s.rec.clone(), rels: maps.Clone(s.rels), wantSeq: s.wantSeq, blocked: s.blocked, changed: make(chan struct{})}
 	if s.want != nil {
 		next.want = *s.want
 	}
 	s.d.mu.Lock()
 	defer s.d.mu.Unlock()
 	if old := s.d.shown[s.name]; old != nil {
+		if s.counting {
+			next.rec = old.rec
+		}
 		close(old.changed)
 	}
 	s.d.shown[s.name] = next

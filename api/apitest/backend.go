@@ -20,17 +20,19 @@ import (
 type Backend struct {
 	mu sync.Mutex // guards all below
 
-	State   api.Status
-	Kept    []api.Release
-	Notes   []string         // of every plan
-	Past    []backstay.Event // oldest first
-	Lines   []api.LogLine    // oldest first
-	Steps   []api.Progress   // of any deploy, and of down
-	Changes []string         // asked for, in order
-	Fail    error            // what every call returns, if set
-	Panic   any              // what every call panics with, if set
-	Mistake func(name string, text []byte) error
-	Broken  int // so many streams end after one line, as if the agent stopped
+	State    api.Status
+	Kept     []api.Release
+	Notes    []string         // of every plan
+	Wants    []api.Wanted     // of every file that is applied
+	Outcomes []api.Wanted     // answered one after the other
+	Past     []backstay.Event // oldest first
+	Lines    []api.LogLine    // oldest first
+	Steps    []api.Progress   // of any deploy, and of down
+	Changes  []string         // asked for, in order
+	Fail     error            // what every call returns, if set
+	Panic    any              // what every call panics with, if set
+	Mistake  func(name string, text []byte) error
+	Broken   int // so many streams end after one line, as if the agent stopped
 }
 
 // New returns a backend on which all is well.
@@ -216,7 +218,7 @@ func (b *Backend) Apply(_ context.Context, ask api.ConfigAsk) (api.Applied, erro
 	p := b.plan(ask)
 	b.State.Generation++
 	p.Generation = b.State.Generation
-	return api.Applied{Plan: p, Unchanged: len(p.Changes) == 0}, nil
+	return api.Applied{Plan: p, Unchanged: len(p.Changes) == 0, Wants: b.Wants}, nil
 }
 
 // Deploy implements [api.Deploys].
@@ -271,6 +273,22 @@ func (b *Backend) onDeploy(service, verb string, by api.Actor) (api.Deploy, erro
 	}
 	b.ask("%s %s by %s", verb, service, by.Name)
 	return *s.Deploy, nil
+}
+
+// Outcome implements [api.Deploys]: the next of Outcomes.
+func (b *Backend) Outcome(_ context.Context, service, release, after string) (api.Wanted, error) {
+	leave, err := b.enter()
+	defer leave()
+	if err != nil {
+		return api.Wanted{}, err
+	}
+	b.ask("outcome of %s of %s after %s", release, service, after)
+	if len(b.Outcomes) == 0 {
+		return api.Wanted{Service: service, Release: release, After: after, Outcome: api.OutcomeInForce}, nil
+	}
+	next := b.Outcomes[0]
+	b.Outcomes = b.Outcomes[1:]
+	return next, nil
 }
 
 // Metrics implements [api.Backend].

@@ -70,6 +70,13 @@ func (c *Client) Apply(ctx context.Context, ask api.ConfigAsk) (api.Applied, err
 	return call[api.Applied](ctx, c, r)
 }
 
+// Outcome returns what has become by now of a release that a file wants.
+func (c *Client) Outcome(ctx context.Context, w api.Wanted) (api.Wanted, error) {
+	q := url.Values{"release": {w.Release}}
+	setIf(q, "after", w.After)
+	return get[api.Wanted](ctx, c, "/v1/services/"+w.Service+"/outcome", q)
+}
+
 // once is a change that is sent once.
 func once(path string) request { return request{method: http.MethodPost, path: path, once: true} }
 
