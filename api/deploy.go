@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/backstay/backstay"
@@ -78,9 +79,20 @@ type Deploy struct {
 	Replaced int       `json:"replaced"`      // instances of To that are good
 	Of       int       `json:"of"`            // instances wanted
 	Leaving  int       `json:"leaving"`       // instances of From that are draining or stopping
-	// Old and New are what requests met while the deploy went on, by release.
+	// Old and New are what first tries met while the deploy went on, by release: what
+	// failed was repeated elsewhere where that is safe.
 	Old Counters `json:"old"`
 	New Counters `json:"new"`
+}
+
+// Met says what first tries met at both releases: "shop@3 8 of 929 failed, shop@2
+// 0 of 2000".
+func (d Deploy) Met() string {
+	text := fmt.Sprintf("%s %d of %d failed", d.To, d.New.Failed, d.New.Requests)
+	if d.From != "" {
+		text += fmt.Sprintf(", %s %d of %d", d.From, d.Old.Failed, d.Old.Requests)
+	}
+	return text + "; what is safe to repeat was repeated elsewhere"
 }
 
 // Progress is one line of a deploy or of down. The last line of a stream has

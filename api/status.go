@@ -100,21 +100,32 @@ type Ejection struct {
 	Because string    `json:"because"` // "5 errors in a row, the last: HTTP 500"
 }
 
-// Counters count requests. They begin anew when a proxy crashes.
+// Counters count requests. They begin anew when a proxy crashes. Of a frontend
+// they are what clients got; of services, instances and releases they are tries,
+// and one that failed may have been repeated elsewhere without any client seeing it.
 type Counters struct {
 	Requests uint64 `json:"requests"` // first tries
-	Failed   uint64 `json:"failed"`   // answered 5xx by the server or by us, reset or timed out
+	Failed   uint64 `json:"failed"`   // answered 5xx by the server or by us, reset or timed out: of all tries
 	Retried  uint64 `json:"retried"`  // second and further tries
 	InFlight int    `json:"in_flight"`
 }
 
 // String returns c in words: "300 requests, 2 failed, 6 in flight".
 func (c Counters) String() string {
-	requests := " requests, "
-	if c.Requests == 1 {
-		requests = " request, "
+	return c.text(c.Requests, "request", "requests")
+}
+
+// Tries is all tries, and not what clients asked for.
+func (c Counters) Tries() uint64 { return c.Requests + c.Retried }
+
+// TriesText is String of a server: "300 tries, 2 failed, 6 in flight".
+func (c Counters) TriesText() string { return c.text(c.Tries(), "try", "tries") }
+
+func (c Counters) text(n uint64, one, several string) string {
+	if n != 1 {
+		one = several
 	}
-	return fmt.Sprint(c.Requests) + requests + fmt.Sprintf("%d failed, %d in flight", c.Failed, c.InFlight)
+	return fmt.Sprintf("%d %s, %d failed, %d in flight", n, one, c.Failed, c.InFlight)
 }
 
 // Frontend is addresses that accept traffic.

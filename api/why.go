@@ -68,11 +68,11 @@ func (f Facts) otherwise(ref backstay.Ref) []string {
 	name := ref.Name()
 	switch ref.Kind() {
 	case "service":
-		return []string{"backstay stop " + name, f.edit("services."+name, "something else")}
+		return []string{"backstay stop " + name, f.edit("services."+name, "change it and backstay apply, or take it out to end it")}
 	case "instance":
 		return []string{"backstay drain " + name, "backstay restart " + name}
 	case "frontend":
-		return []string{f.edit("frontends."+name, "something else")}
+		return []string{f.edit("frontends."+name, "change its addresses or routes and backstay apply, or take it out to close it")}
 	case "role":
 		for _, r := range f.Status.Roles {
 			if r.Name == name && r.Running {

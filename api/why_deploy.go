@@ -103,7 +103,7 @@ func deployFacts(d Deploy) []Fact {
 		facts = append(facts, Fact{Text: "its last line: " + d.LastLog[n-1]})
 	}
 	if d.New.Requests > 0 && d.State != DeployDone {
-		facts = append(facts, Fact{Text: fmt.Sprintf("%s answered %d, %d failed; the old one %d, %d failed", d.To, d.New.Requests, d.New.Failed, d.Old.Requests, d.Old.Failed)})
+		facts = append(facts, Fact{Text: "first tries: " + d.Met()})
 	}
 	if d.Why != "" {
 		facts = append(facts, Fact{Text: "asked for: " + d.Why, By: d.By, At: d.Started})

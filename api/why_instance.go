@@ -165,7 +165,7 @@ func (f Facts) well(i Instance) []Fact {
 		}
 	}
 	if i.Server != nil {
-		facts = append(facts, Fact{Text: "so far " + i.Server.Traffic.String()})
+		facts = append(facts, Fact{Text: "so far " + i.Server.Traffic.TriesText()})
 	}
 	if i.Starts > 1 && i.Last != nil {
 		facts = append(facts, Fact{Text: fmt.Sprintf("run %d; the one before %s", i.Starts, i.Last), At: i.Last.At})

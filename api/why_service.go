@@ -293,7 +293,7 @@ func (f Facts) serving(p *Proof, s Service) {
 		}
 	}
 	p.What += " and serving"
-	p.Because = []Fact{{Text: "behind frontend " + strings.Join(s.Frontends, ", ") + trafficText(s.Traffic)}}
+	p.Because = []Fact{{Text: "behind frontend " + strings.Join(s.Frontends, ", ") + triesText(s.Traffic)}}
 }
 
 // unserved says that i, which is ready, gets no traffic; or that nobody does.
@@ -313,6 +313,13 @@ func wellWord(s Service) string {
 		return "completed"
 	}
 	return "ready"
+}
+
+func triesText(c *Counters) string {
+	if c == nil {
+		return ""
+	}
+	return ": " + c.TriesText()
 }
 
 func trafficText(c *Counters) string {

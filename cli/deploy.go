@@ -140,7 +140,7 @@ func deployEnd(d api.Deploy) string {
 	switch d.State {
 	case api.DeployRolledBack:
 		text += fmt.Sprintf("\n%s runs; %s is not tried again by itself (backstay deploy %s --again)", d.From, d.To, d.Service)
-		text += fmt.Sprintf("\nrequests: %s %d, %d failed; %s %d, %d failed", d.To, d.New.Requests, d.New.Failed, d.From, d.Old.Requests, d.Old.Failed)
+		text += "\nfirst tries: " + d.Met()
 	case api.DeployPaused:
 		text += "\ngo on with backstay resume " + d.Service + ", undo with backstay abort " + d.Service
 	case api.DeployStuck:

@@ -19,7 +19,7 @@ func (v *view) services() {
 			rows = append(rows, v.instance(s, i))
 		}
 	}
-	v.table(row("  SERVICE", "RELEASE", "READY", "REQUESTS", "FAILED", "IN FLIGHT", "STATE"), rows)
+	v.table(row("  SERVICE", "RELEASE", "READY", "TRIES", "FAILED TRIES", "IN FLIGHT", "STATE"), rows)
 }
 
 func (v *view) service(s api.Service) string {
@@ -28,7 +28,7 @@ func (v *view) service(s api.Service) string {
 		release += " " + s.Version
 	}
 	ready := fmt.Sprintf("%d/%d", s.Ready()+s.HandDrained(), s.Replicas)
-	return row(append(append([]any{serviceSign(s) + s.Name, release, ready}, traffic(s.Traffic, s.Balanced)...), v.serviceState(s))...)
+	return row(append(append([]any{serviceSign(s) + s.Name, release, ready}, tries(s.Traffic, s.Balanced)...), v.serviceState(s))...)
 }
 
 func serviceSign(s api.Service) string {
@@ -120,7 +120,7 @@ func (v *view) instance(s api.Service, i api.Instance) string {
 	if i.Server != nil {
 		met = &i.Server.Traffic
 	}
-	return row(append(append([]any{sign + "  " + i.ID, i.Release, ""}, traffic(met, s.Balanced)...), v.instanceState(i))...)
+	return row(append(append([]any{sign + "  " + i.ID, i.Release, ""}, tries(met, s.Balanced)...), v.instanceState(i))...)
 }
 
 // instanceState is the one thing to know about i.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,6 +24,7 @@ func renderStatus(st api.Status, s style) string {
 	v.top()
 	v.services()
 	v.frontends()
+	v.counted()
 	v.roles()
 	v.overrides()
 	v.off()
@@ -100,6 +102,14 @@ func traffic(c *api.Counters, balanced bool) []any {
 	return []any{c.Requests, c.Failed, c.InFlight}
 }
 
+// tries is traffic of a service or an instance. A request may take several tries.
+func tries(c *api.Counters, balanced bool) []any {
+	if c == nil || !balanced {
+		return []any{"", "", ""}
+	}
+	return []any{c.Tries(), c.Failed, c.InFlight}
+}
+
 func by(name string) string {
 	if name == "" {
 		return ""
@@ -131,6 +141,18 @@ func (v *view) frontends() {
 		}
 	}
 	v.table(row("  FRONTEND", "ADDRESS", "CONNS", "REQUESTS", "FAILED", "IN FLIGHT", "STATE"), rows)
+}
+
+// counted says since when is counted, and what a failed try is not.
+func (v *view) counted() {
+	if !slices.ContainsFunc(v.Frontends, func(f api.Frontend) bool { return f.Traffic != nil }) {
+		return
+	}
+	for _, r := range v.Roles {
+		if r.Name == "proxy" && r.Running {
+			v.line("  counted since %s, when the proxy started; a failed try is repeated elsewhere where that is safe", clock(r.Since))
+		}
+	}
 }
 
 // bindState says whether connections are taken at b, and served.

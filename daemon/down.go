@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -71,15 +72,25 @@ func (a *agent) markDown(ctx context.Context, by api.Actor) (known bool, err err
 
 // tellDown tells how many instances are left until there is none.
 func (a *agent) tellDown(ctx context.Context, line func(api.Progress) error) error {
-	for n, left := 0, -1; ; {
-		changed := a.supervise.Changed()
-		now := 0
-		for _, i := range a.supervise.Instances() {
-			if i.State.Live() {
-				now++
-			}
+	return countDown(ctx, a.supervise.Changed, a.live, line)
+}
+
+// live counts the instances that are not stopped.
+func (a *agent) live() (n int) {
+	for _, i := range a.supervise.Instances() {
+		if i.State.Live() {
+			n++
 		}
-		if now != left {
+	}
+	return n
+}
+
+// countDown tells how many are left, each time that fewer are than ever before:
+// one that comes to its senses meanwhile is stopped too, and is no step back.
+func countDown(ctx context.Context, change func() <-chan struct{}, count func() int, line func(api.Progress) error) error {
+	for n, left := 0, math.MaxInt; ; {
+		changed := change()
+		if now := count(); now < left {
 			left = now
 			n++
 			p := api.Progress{N: n, At: time.Now(), Text: plural(left, "instance") + " left to stop", State: "stopping"}

@@ -73,7 +73,7 @@ func (o *oddNode) diesYoung() {
 	now := o.now()
 	o.underGets(func() {
 		text := o.ends(backstay.ExitRolledBack, "deploy", "odd", "--version", o.install("--die-after 4s"))
-		for _, want := range []string{"exited 3", "after it was ready", "was ever good", "dying as told", "requests: "} {
+		for _, want := range []string{"exited 3", "after it was ready", "was ever good", "dying as told", "first tries: "} {
 			if !strings.Contains(text, want) {
 				o.t.Errorf("the report lacks %q: %s", want, text)
 			}
