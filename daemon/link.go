@@ -31,8 +31,8 @@ const (
 	// keeperSilent is after how long a keeper that does not answer is killed, so
 	// that the next one adopts.
 	keeperSilent = 10 * time.Second
-	// ackEvery is how many events are acknowledged at once at most, where more
-	// are waiting: an agent that is killed is told those again.
+	// ackEvery is how many events are acknowledged at once that people are not told
+	// of: an agent that is killed is told those again, and does nothing with them.
 	ackEvery = 16
 )
 
@@ -153,16 +153,23 @@ func (l *link) attend(ctx context.Context, k *keeperclient.Client, ready func())
 			if !ok {
 				return errors.Join(k.Err(), errors.New("events ended"))
 			}
-			l.take(ctx, k, ev, asked)
-			if len(events) == 0 || ev.Seq%ackEvery == 0 {
+			if toldToPeople(ev) || ev.Seq%ackEvery == 0 {
 				_ = k.Ack(ctx, ev.Seq)
 			}
+			l.take(ctx, k, ev, asked)
 		case <-k.Done():
 			return k.Err() //nolint:wrapcheck // it tells its story
 		case <-ctx.Done():
 			return ctx.Err() //nolint:wrapcheck // being told to end is no story
 		}
 	}
+}
+
+// toldToPeople reports whether ev becomes a line of the timeline, which must not
+// be there twice: it is acknowledged before it is told. An agent that is killed
+// between the two loses the line and nothing else: how the run ended is in its slot.
+func toldToPeople(ev keeperwire.Event) bool {
+	return ev.Kind == keeperwire.EvExited || ev.Kind == keeperwire.EvLogDropped || ev.Kind == keeperwire.EvStarted && isRole(ev.ID)
 }
 
 // take hands ev on. One that is older than the list of slots is in them.

@@ -75,7 +75,8 @@ func nextStart(ev keeperwire.Event) time.Time {
 }
 
 // Missed takes an event that is older than the slots that were adopted: it tells
-// people what happened while no agent was there, and changes nothing.
+// people what happened while no agent was there, and changes nothing. Of an
+// instance that is gone it tells nothing: the agent that removed it knew its end.
 func (s *Supervisor) Missed(ev keeperwire.Event) {
 	if ev.Kind == keeperwire.EvLogDropped && !ours(ev.ID) {
 		s.dropped(ev)
@@ -85,11 +86,16 @@ func (s *Supervisor) Missed(ev keeperwire.Event) {
 		return
 	}
 	exit := ExitOf(ev.Exit)
-	s.opt.Events.Record(backstay.Event{
-		At: exit.At, Kind: backstay.StateChanged, Ref: backstay.NewRef("service", serviceOf(ev.ID), ev.ID),
-		From: string(backstay.Running), To: string(backstay.Crashed), Actor: "supervise",
-		Because: "while no agent was there: " + cause(exit, 0),
-	})
+	s.inbox.feed(s.on(ev.ID, func(_ time.Time, m *machine) {
+		from, to := m.ending(ev.Starts)
+		if to == "" {
+			return
+		}
+		s.opt.Events.Record(backstay.Event{
+			At: exit.At, Kind: backstay.StateChanged, Ref: m.ref(), From: string(from), To: string(to), Actor: "supervise",
+			Because: "while no agent was there: " + cause(exit, 0),
+		})
+	}))
 }
 
 // dropped tells people that the log of an instance has a hole.

@@ -144,6 +144,23 @@ func (m *machine) adoptEnd(slot keeperwire.Slot) {
 	}
 }
 
+// ending returns what the end of run number starts was, that the agent before us
+// may not have heard of. What was on its way out, or had done its work, has not
+// crashed. The result is empty where that agent has told of it.
+func (m *machine) ending(starts uint32) (from, to backstay.InstanceState) {
+	last := starts == m.starts
+	switch {
+	case last && m.leave == removing && m.leaveWhy != notByUs: // noted when it was told
+		return "", ""
+	case last && m.leave != stay:
+		return backstay.Stopping, backstay.Stopped
+	case last && m.state == backstay.Completed:
+		return backstay.Running, backstay.Completed
+	default:
+		return backstay.Running, backstay.Crashed
+	}
+}
+
 // goneAlready is a slot that nobody wants to run: what is left of its way out is
 // to forget it.
 func (m *machine) goneAlready() {

@@ -140,10 +140,68 @@ func TestWhatWasMissedIsToldAndChangesNothing(t *testing.T) {
 		exit := keeperwire.Exit{At: time.Now().Add(-time.Hour).UnixNano(), Known: true, Signal: 11}
 		w.Missed(keeperwire.Event{Kind: keeperwire.EvExited, ID: id, Exit: exit})
 		w.Missed(keeperwire.Event{Kind: keeperwire.EvStarted, ID: id})
+		settle()
 		w.wants(id, backstay.Running, true)
 		told := w.events.of(backstay.StateChanged)
 		if last := told[len(told)-1]; !strings.Contains(last, "while no agent was there: killed by SIGSEGV") {
 			w.t.Errorf("told: %v", told)
+		}
+	})
+}
+
+// An agent that was killed may leave events that it had told already. The end of
+// what was stopped on purpose is no crash to the next one, at whichever step of
+// the way out that finds it.
+func TestEndThatWasMeantIsNoCrashToTheNextAgent(t *testing.T) {
+	for name, at := range map[string]time.Duration{"being stopped": 500 * time.Millisecond, "gone": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
+				id := w.start("shop")
+				w.keeper.behave(id, func(p *program) { p.ends = time.Second })
+				time.Sleep(time.Minute)
+				if err := w.Stop(w.ctx(), id, "rolled back"); err != nil {
+					w.t.Fatal(err)
+				}
+				time.Sleep(at)
+				w.kill()
+				time.Sleep(time.Minute)
+				exit := keeperwire.Exit{At: time.Now().UnixNano(), Known: true, Asked: true, Reason: "rolled back"}
+				w.agent()
+				w.Missed(keeperwire.Event{Kind: keeperwire.EvExited, ID: id, Starts: 1, Exit: exit})
+				time.Sleep(time.Minute)
+				w.gone(id)
+				stopped := 0
+				for _, told := range w.events.of(backstay.StateChanged) {
+					if strings.Contains(told, string(backstay.Crashed)) {
+						w.t.Errorf("told: %s", told)
+					}
+					if strings.Contains(told, "> stopped") {
+						stopped++
+					}
+				}
+				if stopped != 1 {
+					w.t.Errorf("its end was told %d times: %q", stopped, w.events.of(backstay.StateChanged))
+				}
+			})
+		})
+	}
+}
+
+// A job that has done its work while no agent was there has not crashed.
+func TestJobThatEndedWhileNoAgentWasThereIsCompleted(t *testing.T) {
+	conf := service("readiness")
+	conf.Restart.Policy = "on_failure"
+	in(t, map[string]Service{"shop": conf}, func(w *world) {
+		id := w.start("shop")
+		time.Sleep(time.Minute)
+		w.kill()
+		w.keeper.exit(id, 0, 0)
+		w.agent()
+		w.Missed(keeperwire.Event{Kind: keeperwire.EvExited, ID: id, Starts: 1, Exit: keeperwire.Exit{At: time.Now().UnixNano(), Known: true}})
+		settle()
+		told := w.events.of(backstay.StateChanged)
+		if last := told[len(told)-1]; !strings.Contains(last, string(backstay.Completed)) || !strings.Contains(last, "while no agent was there") {
+			w.t.Errorf("told: %q", told)
 		}
 	})
 }

@@ -12,10 +12,6 @@ import (
 // an agent that is away. Who is further behind must list again anyway.
 const maxQueue = 1 << 16
 
-// maxAtHand is how many of them a reader sees waiting, who acknowledges them all
-// with one word: a death and the start after it come as two at once.
-const maxAtHand = 64
-
 // subscription is the stream of events between the wire and its reader. The wire
 // never waits for the reader, who may be asking the keeper something.
 type subscription struct {
@@ -45,7 +41,7 @@ func (c *Client) Events(ctx context.Context, after uint64) (<-chan keeperwire.Ev
 	if err := c.do(ctx, "hear events", keeperwire.Msg{Kind: keeperwire.Subscribe, Seq: after}); err != nil {
 		return nil, err
 	}
-	events := make(chan keeperwire.Event, maxAtHand)
+	events := make(chan keeperwire.Event)
 	go c.deliver(ctx, s, events)
 	return events, nil
 }
