@@ -60,6 +60,8 @@ const (
 	OverrideGone Kind = "override_gone"
 	// EventsLost: events are missing before this one; Because says how many and why.
 	EventsLost Kind = "events_lost"
+	// StateBroken: a file of our own state cannot be read; Because says what was done.
+	StateBroken Kind = "state_broken"
 	// Adopted: a new agent or keeper found what runs and took it over.
 	Adopted Kind = "adopted"
 )

@@ -76,6 +76,7 @@ var thingCodes = []Code{
 	{"no_proxy", http.StatusServiceUnavailable, backstay.ExitDegraded, "no proxy answers, so nothing can be acknowledged"},
 	{"not_acknowledged", http.StatusGatewayTimeout, backstay.ExitTimeout, "a proxy did not acknowledge in time"},
 	{"keeper_gone", http.StatusServiceUnavailable, backstay.ExitFailed, "the keeper does not answer; a new one is being started"},
+	{"state_broken", http.StatusConflict, backstay.ExitDegraded, "a file of the state directory was damaged, and put aside"},
 	{"state_newer", http.StatusConflict, backstay.ExitFailed, "a file of the state directory was written by a newer version"},
 	{"disk", http.StatusInsufficientStorage, backstay.ExitFailed, "the state directory cannot be written"},
 }

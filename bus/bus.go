@@ -34,6 +34,9 @@ type Options struct {
 	Dir  string // of its segments, and of nothing else; made if it is not there
 	Node string // first part of every id
 	Log  *slog.Logger
+	// Above is what the numbers of a new log are above: that of one before, which
+	// cannot be read.
+	Above uint64
 }
 
 // Bus is the event log of this process. It implements [backstay.Recorder]. All
@@ -72,7 +75,7 @@ func newOn(o Options, create func(path string) (segment, error)) (*Bus, error) {
 		return nil, fmt.Errorf("open event log %s: %w", o.Dir, err)
 	}
 	o.Node = cut(strings.ReplaceAll(o.Node, "/", "-"), maxNode)
-	next := max(w.found.last, w.found.reserved) + 1
+	next := max(w.found.last, w.found.reserved, o.Above) + 1
 	idle := make(chan struct{})
 	close(idle)
 	b := &Bus{

@@ -19,8 +19,11 @@ func (f *File) Text() []byte { return slices.Clone(f.text) }
 
 // Digest returns eight characters that tell this text from others: the first
 // bytes of its sha256. It goes into names and messages and proves nothing.
-func (f *File) Digest() string {
-	sum := sha256.Sum256(f.text)
+func (f *File) Digest() string { return Digest(f.text) }
+
+// Digest returns what a file of this text is called by: the first 8 of its sha256.
+func Digest(text []byte) string {
+	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:4])
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/backstay/backstay/host/proc/keeperclient"
 	"github.com/backstay/backstay/host/sock"
 	"github.com/backstay/backstay/internal/keeperwire"
+	"github.com/backstay/backstay/internal/statefile"
 	"github.com/backstay/backstay/registry"
 	"github.com/backstay/backstay/run"
 	"github.com/backstay/backstay/supervise"
@@ -112,12 +113,11 @@ func newAgent(o Options) (*agent, error) {
 	if a.node, err = nodeName(); err != nil {
 		return nil, err
 	}
-	if a.bus, err = bus.New(bus.Options{Dir: filepath.Join(o.Dirs.State, "events"), Node: a.node, Log: o.Log}); err != nil {
-		return nil, err //nolint:wrapcheck // it tells its story
-	}
-	if a.overrides, err = openOverrides(filepath.Join(o.Dirs.State, "overrides.json")); err != nil {
+	aside := o.Dirs.putAside()
+	if a.bus, err = openBus(filepath.Join(o.Dirs.State, "events"), a.node, o.Log); err != nil {
 		return nil, err
 	}
+	a.overrides = openOverrides(filepath.Join(o.Dirs.State, "overrides.json"))
 	if a.secrets, err = openSecrets(o.Dirs.State); err != nil {
 		return nil, err
 	}
@@ -130,7 +130,34 @@ func newAgent(o Options) (*agent, error) {
 	a.witnesses = newWitnesses(o.Dirs.Keeper(), a.log)
 	a.proxy = newProxy(o.Dirs.proxy(), a.link, a.board, a.log, a.bus)
 	a.proxy.running = func() bool { return a.roles.runs(proxyID) }
-	return a, a.rooms()
+	if err := a.rooms(); err != nil {
+		return nil, err
+	}
+	a.tellAside(aside)
+	if p := a.overrides.problem(); p != nil {
+		a.log.Error("overrides cannot be read, going on without", "why", p.Why)
+		a.tellBroken(p.What + ": " + p.Why)
+	}
+	for _, err := range a.configs.unread() {
+		a.log.Warn("a kept file cannot be read, it is left as it is", "why", err.Error())
+		a.tellBroken("a kept file cannot be read, it is left as it is: " + err.Error())
+	}
+	return a, nil
+}
+
+// openBus opens the event log. One that cannot be opened is put aside, whole: what
+// runs must be looked after without it. The numbers of the next one begin above all
+// that it can have.
+func openBus(dir, node string, log *slog.Logger) (*bus.Bus, error) {
+	o := bus.Options{Dir: dir, Node: node, Log: log}
+	b, err := bus.New(o)
+	if err == nil {
+		return b, nil
+	}
+	log.Error("the event log cannot be opened, beginning a new one", "aside", statefile.Aside(dir), "why", err.Error())
+	o.Above = uint64(time.Now().Unix()) //nolint:gosec // no host lives before 1970; there is never an event for each second
+	b, err = bus.New(o)
+	return b, err //nolint:wrapcheck // it tells its story
 }
 
 // nodeName is the host's name as a label: web1.Example.com is web1-example-com.

@@ -55,7 +55,7 @@ func (a *agent) take(ctx context.Context, ask api.ConfigAsk) (api.Applied, error
 		return api.Applied{}, err
 	}
 	a.overrides.settle(d.file, a.bus)
-	a.refused.Store(nil)
+	a.endRefusal()
 	a.tellApplied(before, d, ask.By.Name)
 	applied.Generation = d.kept.Gen
 	applied.Wants = a.wanted(ctx, d)

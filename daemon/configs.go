@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/backstay/backstay/config"
 	"github.com/backstay/backstay/internal/atomicfile"
 	"github.com/backstay/backstay/internal/statefile"
 )
@@ -102,30 +103,55 @@ func (c configs) write(path string, k kept) error {
 
 func (c configs) path(digest, ext string) string { return filepath.Join(c.dir, digest+ext) }
 
-// inForce returns what an earlier agent of this boot had in force.
-func (c configs) inForce() (kept, []byte, error) {
-	k, err := readKept(c.force)
-	if err != nil {
-		return k, nil, err
+// inForce returns what an earlier agent of this boot had in force. What says so is
+// put aside if it cannot be read.
+func (c configs) inForce() (k kept, text []byte, err error) {
+	if err = keptFormat.Load(c.force, &k); err != nil {
+		if errors.Is(err, statefile.ErrNewer) {
+			statefile.Aside(c.force) // it would be written over
+		}
+		return k, nil, err //nolint:wrapcheck // it names the file
 	}
-	text, err := c.text(k.Digest)
+	text, err = c.text(k.Digest)
 	return k, text, err
 }
 
-// last returns the newest good file.
+// last returns the newest good file whose text is whole.
 func (c configs) last() (kept, []byte, error) {
 	all, err := c.all()
-	if err != nil || len(all) == 0 {
-		return kept{}, nil, errors.Join(err, fs.ErrNotExist)
+	for _, k := range all {
+		text, bad := c.text(k.Digest)
+		if bad == nil {
+			return k, text, nil
+		}
+		err = errors.Join(err, bad)
 	}
-	text, err := c.text(all[0].Digest)
-	return all[0], text, err
+	return kept{}, nil, errors.Join(err, fs.ErrNotExist)
 }
 
+// unread returns why kept files cannot be read.
+func (c configs) unread() (all []error) {
+	names, _ := filepath.Glob(filepath.Join(c.dir, "*.json"))
+	for _, name := range names {
+		k, err := readKept(name)
+		if err == nil {
+			_, err = c.text(k.Digest)
+		}
+		if err != nil {
+			all = append(all, err)
+		}
+	}
+	return all
+}
+
+// text returns the text that has digest: what is left of one is another file.
 func (c configs) text(digest string) ([]byte, error) {
 	text, err := os.ReadFile(c.path(digest, ".yaml"))
 	if err != nil {
 		return nil, fmt.Errorf("read kept config: %w", err)
+	}
+	if has := config.Digest(text); has != digest {
+		return nil, fmt.Errorf("read kept config %s: its text is damaged: it has the digest %s", c.path(digest, ".yaml"), has)
 	}
 	return text, nil
 }

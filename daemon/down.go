@@ -29,12 +29,11 @@ var downFormat = statefile.Format{Kind: "down", V: 1}
 
 // readDown returns the mark at path, nil where there is none.
 func readDown(path string) *downMark {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil
-	}
 	m := &downMark{}
-	if err := downFormat.Decode(text, m); err != nil {
+	switch err := downFormat.Read(path, m); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
 		m.By = "an unreadable mark" // somebody wanted it so
 	}
 	return m

@@ -13,12 +13,6 @@ import (
 	"github.com/backstay/backstay/internal/backoff"
 )
 
-// refusal is a text that was offered and not taken.
-type refusal struct {
-	at  time.Time
-	why *api.Refusal
-}
-
 // Times of keepFile.
 const (
 	lookEvery = time.Second      // what may have been left undone is looked at
@@ -68,13 +62,10 @@ func (a *agent) boot(ctx context.Context) {
 	if a.now.Load() != nil {
 		return // this part starts anew, the agent does not
 	}
-	k, text, err := a.configs.inForce()
-	switch {
-	case err == nil:
+	k, text, err := a.inForce(ctx)
+	if err == nil {
 		a.adopt(ctx, k, text)
 		return
-	case !errors.Is(err, fs.ErrNotExist):
-		a.log.ErrorContext(ctx, "what was in force is not known, beginning with the file", "why", err.Error())
 	}
 	text, err = config.Read(a.File)
 	if err == nil {
@@ -83,6 +74,19 @@ func (a *agent) boot(ctx context.Context) {
 	if err != nil {
 		a.bootLast(ctx, err)
 	}
+}
+
+// inForce returns what an earlier agent of this boot had in force. That it is not
+// known, where it should be, is told: the file is what counts then.
+func (a *agent) inForce(ctx context.Context) (kept, []byte, error) {
+	aside := a.Dirs.putAside()
+	k, text, err := a.configs.inForce()
+	if err != nil && (!errors.Is(err, fs.ErrNotExist) || k.Digest != "") {
+		a.log.ErrorContext(ctx, "what was in force is not known, beginning with the file", "why", err.Error())
+		a.tellBroken("what was in force is not known, the file on disk is taken: " + err.Error())
+		a.tellAside(aside)
+	}
+	return k, text, err
 }
 
 // bootLast puts the last good file in force, for want of a better one.
@@ -120,7 +124,7 @@ func (a *agent) bootWith(ctx context.Context, k kept, text []byte, source string
 		return err
 	}
 	if source == "file" {
-		a.refused.Store(nil)
+		a.endRefusal()
 	}
 	a.tellApplied(nil, d, k.By)
 	return nil
@@ -141,7 +145,7 @@ func (a *agent) adopt(ctx context.Context, k kept, text []byte) {
 		err = a.accept(ctx, d)
 	}
 	if err != nil {
-		if a.refuse(k.Name, err, "boot") {
+		if a.show(&refusal{At: time.Now(), Why: problemsOf(k.Name, err)}, "boot") { // it is about this try
 			a.log.ErrorContext(ctx, "what was in force cannot be taken up, trying on", "why", err.Error())
 		}
 		return
@@ -149,8 +153,9 @@ func (a *agent) adopt(ctx context.Context, k kept, text []byte) {
 	for _, where := range sortedKeys(d.lost) {
 		a.log.WarnContext(ctx, "not readable any more, what was read before is in force", "where", where, "why", d.lost[where].Error())
 	}
-	a.refused.Store(nil)
-	if d.source == "last_good" { // say again why
+	was := readRefusal(a.refusalPath())
+	a.refused.Store(was)
+	if was == nil && d.source == "last_good" { // say again why
 		a.refuseFile(ctx)
 	}
 }
@@ -175,29 +180,6 @@ func (a *agent) tellApplied(before, d *desired, by string) {
 		Kind: backstay.ConfigApplied, Ref: "config/file", From: from, To: d.kept.Digest,
 		Because: d.file.Name(), Actor: by, Gen: d.kept.Gen,
 	})
-}
-
-// refuse says that the file of this host was not taken: status shows it until
-// one is. The same again is no news.
-func (a *agent) refuse(name string, err error, by string) (news bool) {
-	r := problemsOf(name, err)
-	if was := a.refused.Swap(&refusal{time.Now(), r}); was != nil && was.why.Error() == r.Error() {
-		return false
-	}
-	a.bus.Record(backstay.Event{Kind: backstay.ConfigRefused, Ref: "config/file", Because: r.What, Actor: by})
-	return true
-}
-
-func problemsOf(name string, err error) *api.Refusal {
-	r := new(api.Refusal)
-	if !errors.As(err, &r) {
-		p := new(backstay.Problem)
-		if !errors.As(err, &p) {
-			p = &backstay.Problem{Code: "file_unreadable", What: err.Error(), Where: name, Do: "put the file right and apply it"}
-		}
-		r = &api.Refusal{Problem: *p}
-	}
-	return r
 }
 
 // reload takes the file anew, as SIGHUP asks, and has logs opened anew.

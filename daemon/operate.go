@@ -91,9 +91,10 @@ func (a *agent) overrideHeld(ctx context.Context, service string, by api.Actor, 
 }
 
 func sameOverride(a, b override) bool {
-	same := a.Stopped == b.Stopped && a.Version == b.Version && (a.Replicas == nil) == (b.Replicas == nil)
-	return same && (a.Replicas == nil || *a.Replicas == *b.Replicas)
+	return a.Stopped == b.Stopped && a.Version == b.Version && sameNumber(a.Replicas, b.Replicas)
 }
+
+func sameNumber(a, b *int) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
 
 // Start implements [api.Operator]: it ends a stop, and tries again at once what
 // waits or has failed.

@@ -21,19 +21,59 @@ type override struct {
 	Version  string    `json:"version,omitempty"`  // deploy --version
 	By       string    `json:"by,omitempty"`
 	At       time.Time `json:"at"`
+	// Who made each of them, by its name. By and At are of the newest: of all of
+	// them, where an earlier agent has kept no more than that.
+	Who map[string]who `json:"who,omitempty"`
 }
 
-// drain is who took an instance out of traffic.
-type drain struct {
+// The names of overrides.
+const (
+	ofReplicas = "replicas"
+	ofStopped  = "stopped"
+	ofVersion  = "version"
+)
+
+// who is who did something when: who took an instance out of traffic, for one.
+type who struct {
 	By string    `json:"by,omitempty"`
 	At time.Time `json:"at"`
+}
+
+type drain = who
+
+// madeBy returns who made the override called what.
+func (o override) madeBy(what string) who {
+	if w, ok := o.Who[what]; ok {
+		return w
+	}
+	return who{o.By, o.At}
+}
+
+// signed is o, which was made of before by a change: what is new in it is by w.
+func (o override) signed(before override, w who) override {
+	signs := map[string]who{}
+	for what, is := range map[string]struct{ set, same bool }{
+		ofReplicas: {o.Replicas != nil, sameNumber(o.Replicas, before.Replicas)},
+		ofStopped:  {o.Stopped, o.Stopped == before.Stopped},
+		ofVersion:  {o.Version != "", o.Version == before.Version},
+	} {
+		switch {
+		case is.set && is.same:
+			signs[what] = before.madeBy(what)
+		case is.set:
+			signs[what] = w
+		}
+	}
+	o.Who, o.By, o.At = signs, w.By, w.At
+	return o
 }
 
 func (o override) empty() bool { return o.Replicas == nil && !o.Stopped && o.Version == "" }
 
 // overrides is the file of them, by service.
 type overrides struct {
-	path string
+	path    string
+	foreign error // the file is of a newer version, or the disk does not give it: it is left as it is
 
 	mu     sync.Mutex // guards all below
 	by     map[string]override
@@ -50,16 +90,27 @@ type overridesFile struct {
 
 var overridesFormat = statefile.Format{Kind: "overrides", V: 1}
 
-// openOverrides reads what an earlier agent has kept.
-func openOverrides(path string) (*overrides, error) {
+// openOverrides reads what an earlier agent has kept. A file that is broken is put
+// aside: what runs must be looked after, whatever becomes of it.
+func openOverrides(path string) *overrides {
 	o := &overrides{path: path, by: map[string]override{}, drains: map[string]drain{}}
 	var f overridesFile
-	if err := overridesFormat.Read(path, &f); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err //nolint:wrapcheck // it names the file
+	switch err := overridesFormat.Load(path, &f); {
+	case err == nil:
+		maps.Copy(o.by, f.Services)
+		maps.Copy(o.drains, f.Drains)
+	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, statefile.ErrBroken):
+		o.foreign = err
 	}
-	maps.Copy(o.by, f.Services)
-	maps.Copy(o.drains, f.Drains)
-	return o, nil
+	return o
+}
+
+// problem is that the file is not ours to read or write; nil where it is.
+func (o *overrides) problem() *backstay.Problem {
+	if o.foreign == nil {
+		return nil
+	}
+	return newerProblem(o.path, o.foreign)
 }
 
 // of returns the override of a service.
@@ -87,8 +138,7 @@ func (o *overrides) set(service, by string, change func(*override)) error {
 	if sameOverride(v, o.by[service]) {
 		return nil
 	}
-	v.By, v.At = by, time.Now()
-	return o.write(service, v)
+	return o.write(service, v.signed(o.by[service], who{by, time.Now()}))
 }
 
 // write puts v on disk and in force. mu is held.
@@ -149,6 +199,9 @@ func (o *overrides) putDrains(next map[string]drain) error {
 
 // save writes the file.
 func (o *overrides) save(by map[string]override, drains map[string]drain) error {
+	if p := o.problem(); p != nil {
+		return p
+	}
 	if err := overridesFormat.Write(o.path, &overridesFile{Services: by, Drains: drains}, 0o600); err != nil {
 		return &backstay.Problem{
 			Code: "disk", What: "the override cannot be kept: " + err.Error(), Where: o.path, Do: "make room on that disk; nothing has changed",

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -114,6 +115,9 @@ func (m *maker) sum(path string) (string, error) {
 // still there. Secrets count as they are today; env files are kept in the
 // release.
 func (m *maker) Startable(rel backstay.Release) error {
+	if len(rel.Exec.Argv) == 0 {
+		return errors.New("what it was made of is not known any more: its file could not be read")
+	}
 	sum, err := m.sum(rel.Exec.Argv[0])
 	if err != nil {
 		return err

@@ -6,9 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -33,15 +31,16 @@ type secrets struct {
 	text map[string]string // by name
 }
 
-// openSecrets reads the key of digests, or makes it.
+// openSecrets reads the key of digests, or makes it. One that is damaged is put
+// aside: under another one every secret looks changed at the next apply, and
+// nothing is lost.
 func openSecrets(state string) (*secrets, error) {
 	path := filepath.Join(state, "identity", "digest.key")
-	key, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		key = make([]byte, sha256.Size)
+	key, err := keyOr(path, sha256.Size, func() ([]byte, error) {
+		key := make([]byte, sha256.Size)
 		_, _ = rand.Read(key) // never fails
-		err = atomicfile.WriteFile(path, key, 0o600)
-	}
+		return key, atomicfile.WriteFile(path, key, 0o600)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("key of secrets: %w", err)
 	}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -97,7 +98,7 @@ func (v *view) live() (n int) {
 func (v *view) config() api.ConfigStatus {
 	s := api.ConfigStatus{File: v.File}
 	if r := v.refused.Load(); r != nil {
-		s.Refused, s.RefusedAt = r.why, r.at
+		s.Refused, s.RefusedAt = r.Why, r.At
 	}
 	if d := v.now; d != nil {
 		s.File, s.Digest, s.AppliedAt, s.By, s.Source, s.LastGood = d.kept.Name, d.kept.Digest, d.kept.At, d.kept.By, d.source, d.kept.Digest
@@ -162,7 +163,8 @@ func (v *view) desire(name string, s *api.Service) {
 		s.Wanted = rel.ID()
 	}
 	if o := v.agent.overrides.of(name); o.Stopped {
-		s.StoppedBy, s.StoppedSince = o.By, o.At
+		w := o.madeBy(ofStopped)
+		s.StoppedBy, s.StoppedSince = w.By, w.At
 	} else if d := v.down(); d != nil {
 		s.StoppedBy, s.StoppedSince = d.By, d.At
 	}
@@ -284,40 +286,55 @@ func drainOverride(i backstay.Instance, d drain) api.Override {
 }
 
 func overridesOf(name string, o override, f config.Service) (out []api.Override) {
-	one := api.Override{Ref: backstay.NewRef("service", name), By: o.By, Since: o.At}
+	add := func(what, value, file, ending string) {
+		w := o.madeBy(what)
+		out = append(out, api.Override{
+			Ref: backstay.NewRef("service", name), What: what, Value: value, File: file, By: w.By, Since: w.At, Ending: ending,
+		})
+	}
 	if o.Replicas != nil {
-		one.What, one.Value, one.File = "replicas", strconv.Itoa(*o.Replicas), strconv.Itoa(f.Replicas)
-		one.Ending = "backstay scale " + name + " --reset"
-		out = append(out, one)
+		add(ofReplicas, strconv.Itoa(*o.Replicas), strconv.Itoa(f.Replicas), "backstay scale "+name+" --reset")
 	}
 	if o.Version != "" {
-		one.What, one.Value, one.File = "version", o.Version, f.Version
-		one.Ending = "backstay deploy " + name + " --reset"
-		out = append(out, one)
+		add(ofVersion, o.Version, f.Version, "backstay deploy "+name+" --reset")
 	}
 	if o.Stopped {
-		one.What, one.Value, one.File = "stopped", "true", "false"
-		one.Ending = "backstay start " + name
-		out = append(out, one)
+		add(ofStopped, "true", "false", "backstay start "+name)
 	}
 	return out
 }
 
 // problems are those that nothing else in status shows.
 func (v *view) problems() (out []backstay.Problem) {
+	out = v.stateProblems()
 	if v.now == nil {
-		return []backstay.Problem{{
+		return append(out, backstay.Problem{
 			Code: "no_config", What: "there is no file in force", Where: v.File, Why: "the file is broken and there is no last good one",
 			Do: "mend the file and apply it: backstay apply " + v.File,
-		}}
+		})
 	}
-	out = append(v.lost(), v.proxyProblems()...)
+	out = append(append(out, v.lost()...), v.proxyProblems()...)
 	for _, name := range sortedKeys(v.now.late) {
 		err := v.now.late[name]
 		out = append(out, backstay.Problem{
 			Code: "release_not_startable", What: fmt.Sprintf("the file wants a release of %s that cannot be made: %v", name, err),
 			Where: "service/" + name, Do: "put right what is missing and apply the file again",
 		})
+	}
+	return out
+}
+
+// stateProblems are of files that Backstay keeps for itself.
+func (v *view) stateProblems() []backstay.Problem {
+	out := v.Dirs.asideProblems()
+	if p := v.agent.overrides.problem(); p != nil {
+		out = append(out, *p)
+	}
+	for _, err := range v.deploy.Foreign() {
+		p := new(backstay.Problem)
+		if errors.As(err, &p) {
+			out = append(out, *p)
+		}
 	}
 	return out
 }

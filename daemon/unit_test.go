@@ -33,12 +33,25 @@ func parse(t *testing.T, text string) *config.File {
 	return f
 }
 
+// Each override of a service is by whom that one was, and since when; a file that
+// knew one name for all is read.
+func TestTwoOverridesOfAServiceHaveTwoAuthors(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "overrides.json")
+	must(t, os.WriteFile(path, []byte(`{"backstay":"overrides","v":1,"services":{"shop":{"replicas":3,"by":"ann","at":"2026-01-02T03:04:05Z"}}}`), 0o600))
+	o := openOverrides(path)
+	must(t, o.set("shop", "bob", func(v *override) { v.Stopped = true }))
+	all := overridesOf("shop", openOverrides(path).of("shop"), config.Service{})
+	if len(all) != 2 || all[0].What != "replicas" || all[0].By != "ann" || all[0].Since.Year() != 2026 || all[0].Since.Month() != 1 ||
+		all[1].What != "stopped" || all[1].By != "bob" || all[1].Since.Equal(all[0].Since) {
+		t.Errorf("%+v", all)
+	}
+}
+
 // An override is by whom it was, since when it was, until it is another; the
 // file ends it by saying the same.
 func TestOverridesKeepWhoAndWhen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "overrides.json")
-	o, err := openOverrides(path)
-	must(t, err)
+	o := openOverrides(path)
 	n := 3
 	must(t, o.set("shop", "ann", func(v *override) { v.Replicas = &n }))
 	was := o.of("shop")
@@ -48,8 +61,7 @@ func TestOverridesKeepWhoAndWhen(t *testing.T) {
 	}
 	must(t, o.set("shop", "bob", func(v *override) { v.Stopped = true }))
 	must(t, o.restore("shop", was))
-	again, err := openOverrides(path)
-	must(t, err)
+	again := openOverrides(path)
 	if now := again.of("shop"); now.By != "ann" || !now.At.Equal(was.At) || now.Stopped {
 		t.Errorf("restored: %+v, was %+v", now, was)
 	}
@@ -67,9 +79,8 @@ func TestOverridesKeepWhoAndWhen(t *testing.T) {
 // What cannot be written leaves the overrides as they were, in memory too.
 func TestOverrideThatCannotBeKeptIsNone(t *testing.T) {
 	dir := t.TempDir()
-	o, err := openOverrides(filepath.Join(dir, "gone", "overrides.json"))
-	must(t, err)
-	err = o.set("shop", "ann", func(v *override) { v.Stopped = true })
+	o := openOverrides(filepath.Join(dir, "gone", "overrides.json"))
+	err := o.set("shop", "ann", func(v *override) { v.Stopped = true })
 	if codeOf(err) != "disk" || !o.of("shop").empty() {
 		t.Errorf("%v, %+v", err, o.of("shop"))
 	}
@@ -296,8 +307,9 @@ func TestKeptFilesOfANewerVersionStay(t *testing.T) {
 		must(t, os.WriteFile(path, []byte([]string{`{"backstay":"config","v":2}`, "", `{"backs`, ""}[i]), 0o600))
 	}
 	for i := range keptConfigs + 5 {
-		k := kept{Digest: strings.Repeat(string(rune('a'+i)), 8), Gen: uint64(i + 1)}
-		must(t, errors.Join(c.keepText(k, []byte("x")), c.keep(k)))
+		text := []byte{byte('a' + i)}
+		k := kept{Digest: config.Digest(text), Gen: uint64(i + 1)}
+		must(t, errors.Join(c.keepText(k, text), c.keep(k)))
 	}
 	for _, path := range newer {
 		if !exists(path) {

@@ -105,8 +105,10 @@ func pause(ctx context.Context, d time.Duration) {
 // could not be put in force is told to refused.
 func tellEvents(ctx context.Context, o UpOptions, f *config.File, refused chan<- refusedFile) {
 	c := client.New(client.Options{Socket: o.Dirs.API()})
+	quiet := silence{o: o}
 	for ctx.Err() == nil {
 		s, err := c.Status(ctx)
+		quiet.tell(ctx, err)
 		if err == nil && s.Config.Digest == "" && s.Config.Refused != nil {
 			refused <- refusedFile{why: s.Config.Refused}
 			return
@@ -125,10 +127,11 @@ func tellEvents(ctx context.Context, o UpOptions, f *config.File, refused chan<-
 	}
 	since := started
 	for ctx.Err() == nil {
-		_ = c.Events(ctx, api.EventQuery{Since: since, Follow: true}, func(e backstay.Event) error {
+		quiet.tell(ctx, c.Events(ctx, api.EventQuery{Since: since, Follow: true}, func(e backstay.Event) error {
 			since = e.At.Add(1)
+			quiet.over()
 			return tellEvent(o.Out, e)
-		})
+		}))
 		pause(ctx, keeperAgain)
 	}
 }

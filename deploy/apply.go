@@ -80,7 +80,7 @@ func (s *service) take(w Want) error {
 	seq := s.find(w.Release.Digest)
 	if seq == 0 {
 		rel := w.Release
-		rel.Service, rel.Seq = s.name, s.rec.Seq+1
+		rel.Service, rel.Seq = s.name, s.nextSeq()
 		if rel.At.IsZero() {
 			rel.At = s.d.opt.Now()
 		}
@@ -89,15 +89,28 @@ func (s *service) take(w Want) error {
 		}
 		seq = rel.Seq
 		s.rels[seq] = rel
-		s.rec.Seq = seq
-		s.rec.Unbegun = append(s.rec.Unbegun, seq)
-		s.unsaved = true
+		if seq > s.rec.Seq {
+			s.rec.Seq = seq
+			s.rec.Unbegun = append(s.rec.Unbegun, seq)
+			s.unsaved = true
+		}
 	}
 	s.want, s.wantSeq, s.gone = &w, seq, false
 	s.forgetUnbegun()
 	s.d.metrics.release.WithLabelValues(s.name).Set(float64(s.rec.Current))
 	s.show()
 	return nil
+}
+
+// nextSeq is the number of a release that is not known. Where the file of the one in
+// force was damaged, and it was what was wanted last, that is this one: what runs
+// is not rolled for a disk's sake.
+func (s *service) nextSeq() int {
+	now, n := s.rec.Current, s.rec.newest()
+	if _, known := s.rels[now]; now != 0 && !known && (n.ID == "" || n.State == Done && n.To == now) {
+		return now
+	}
+	return s.rec.Seq + 1
 }
 
 // foreign reports whether the files of s are not ours to read.

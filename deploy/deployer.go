@@ -145,10 +145,10 @@ func New(opt Options) (*Deployer, error) {
 // keeps no other service from being there.
 func (d *Deployer) open(name string) *service {
 	s := newService(d, name)
-	err := load(d.files.record(name), recordFormat, &s.rec)
+	err := recordFormat.Load(d.files.record(name), &s.rec)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-	case errors.Is(err, errBroken):
+	case errors.Is(err, statefile.ErrBroken):
 		s.lost = true
 		d.opt.Log.Error("state of a service is lost; it is made anew from what runs", "service", name, "err", err)
 	case err != nil:

@@ -125,32 +125,6 @@ func (f files) release(service string, seq int) string {
 	return filepath.Join(f.dir, "releases", service, strconv.Itoa(seq)+".json")
 }
 
-// errBroken says that a file cannot be read as what it should be. It has been
-// put aside.
-var errBroken = errors.New("broken, and put aside")
-
-// load reads what is at path into v. A file that is broken is put aside under
-// another name: what is in its place afterwards is ours, and what happened can be
-// looked into.
-func load(path string, f statefile.Format, v statefile.State) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err //nolint:wrapcheck // it names the file
-	}
-	err = f.Decode(text, v)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, statefile.ErrNewer):
-		return fmt.Errorf("read %s: %w", path, err)
-	}
-	aside := path + ".broken-" + strconv.FormatInt(time.Now().UnixNano(), 36)
-	if e := os.Rename(path, aside); e != nil {
-		aside = path
-	}
-	return fmt.Errorf("read %s: %w, %w: %s", path, err, errBroken, aside)
-}
-
 // save writes v at path, with its directory.
 func save(path string, f statefile.Format, v statefile.State) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -195,7 +169,7 @@ func (f files) releases(service string) (map[int]backstay.Release, error) {
 			continue // put aside, or not ours
 		}
 		var k kept
-		if err := load(f.release(service, seq), releaseFormat, &k); err != nil {
+		if err := releaseFormat.Load(f.release(service, seq), &k); err != nil {
 			errs = append(errs, err)
 			continue
 		}

@@ -94,6 +94,19 @@ func (d *Deployer) Standing(service string) (Standing, bool) {
 	return st, true
 }
 
+// Foreign returns why the state of some services is not ours to read or write, in
+// the order of their names.
+func (d *Deployer) Foreign() (all []error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(d.shown)) {
+		if err := d.shown[name].blocked; err != nil {
+			all = append(all, err)
+		}
+	}
+	return all
+}
+
 // Kept is a release that could be gone back to.
 type Kept struct {
 	backstay.Release

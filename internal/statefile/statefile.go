@@ -13,6 +13,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/backstay/backstay/internal/atomicfile"
 )
@@ -47,6 +50,48 @@ func (f Format) Read(path string, to State) error {
 		return fmt.Errorf("read %s %s: %w", f.Kind, path, err)
 	}
 	return nil
+}
+
+// ErrBroken is in the error for a file that could not be read as what it should be,
+// and was put aside.
+var ErrBroken = errors.New("broken, and put aside")
+
+// Load is Read for who goes on without a file that is broken: it is put aside, so
+// that what is in its place afterwards is ours, and what happened can be looked
+// into. One of a newer version, and one that the disk does not give, stays.
+func (f Format) Load(path string, to State) error {
+	err := f.Read(path, to)
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNewer) {
+		return err
+	}
+	if _, unread := errors.AsType[*fs.PathError](err); unread && !errors.Is(err, fs.ErrPermission) && !isDir(path) {
+		return err
+	}
+	return fmt.Errorf("%w, %w: %s", err, ErrBroken, Aside(path))
+}
+
+func isDir(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.IsDir()
+}
+
+// asideMark is in the name of what was put aside: .broken- and when.
+const asideMark = ".broken-"
+
+// Aside puts what is at path aside under another name and returns that; where the
+// directory does not let it, it stays.
+func Aside(path string) string {
+	aside := path + asideMark + strconv.FormatInt(time.Now().UnixNano(), 36)
+	if err := os.Rename(path, aside); err != nil {
+		return path
+	}
+	return aside
+}
+
+// IsAside reports whether a name is that of something put aside, and of what.
+func IsAside(name string) (of string, ok bool) {
+	of, _, ok = strings.Cut(name, asideMark)
+	return of, ok
 }
 
 // Decode reads text into to. The caller says which file it is of.
