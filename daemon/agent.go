@@ -57,6 +57,7 @@ type agent struct {
 	refused  atomic.Pointer[refusal]
 	adopted  atomic.Bool // the first keeper has been met
 	joined   bool        // the proxy is in the registry; guarded by changing, as all below
+	owes     bool        // the proxy may have a socket that it has not been told to close
 	logTold  map[string]string
 	proxyIs  *account
 
@@ -108,7 +109,7 @@ func (a *agent) forsaken(failed int, end context.CancelCauseFunc) error {
 
 // newAgent ties the rooms together. Nothing runs yet.
 func newAgent(o Options) (*agent, error) {
-	a := &agent{Options: o, log: o.Log, users: &proc.Users{}, board: &board{}, metrics: prometheus.NewRegistry()}
+	a := &agent{Options: o, log: o.Log, users: &proc.Users{}, board: &board{}, metrics: prometheus.NewRegistry(), owes: true}
 	var err error
 	if a.node, err = nodeName(); err != nil {
 		return nil, err

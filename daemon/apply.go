@@ -151,7 +151,7 @@ func (a *agent) undo(ctx context.Context, before, d *desired, bound []string, wh
 		_ = a.registry.Settle(waiting) // a proxy that has a new socket must have closed it before it is free
 	}
 	a.bus.Record(backstay.Event{Kind: backstay.ConfigUndone, Ref: "config/file", To: d.kept.Digest, Because: why.Error()})
-	return errors.Join(why, a.link.unbind(ctx, bound))
+	return errors.Join(why, a.letGo(ctx, bound))
 }
 
 func diskProblem(dir string, err error) error {
@@ -208,7 +208,7 @@ func (a *agent) settle(ctx context.Context, d *desired) {
 	if err != nil {
 		return // it may still listen there; see [agent.tidy]
 	}
-	a.letGo(ctx, a.gone(d))
+	a.tryLetGo(ctx, a.gone(d))
 }
 
 // gone returns the addresses that are held and that d does not name.
@@ -222,10 +222,31 @@ func (a *agent) gone(d *desired) (binds []string) {
 	return binds
 }
 
-func (a *agent) letGo(ctx context.Context, binds []string) {
-	if err := a.link.unbind(ctx, binds); err != nil {
+func (a *agent) tryLetGo(ctx context.Context, binds []string) {
+	if err := a.letGo(ctx, binds); err != nil {
 		a.log.WarnContext(ctx, "address not let go", "binds", binds, "why", err.Error())
 	}
+}
+
+// letGo closes addresses that no frontend in force has: we and the keeper first,
+// then the proxy, which serves who has come by then. Were it the other way round,
+// the kernel would go on taking clients that nobody serves. The proxy is asked
+// again until it has answered; see [agent.tidy].
+func (a *agent) letGo(ctx context.Context, binds []string) error {
+	if len(binds) == 0 && !a.owes {
+		return nil
+	}
+	a.owes = true
+	if err := a.link.unbind(ctx, binds); err != nil {
+		return err
+	}
+	if a.joined {
+		if err := a.proxy.unbind(ctx, false); err != nil {
+			return err
+		}
+	}
+	a.owes = false
+	return unlink(ctx, binds)
 }
 
 // tidy does what settle could not, for a proxy did not answer then, and what
@@ -243,13 +264,13 @@ func (a *agent) tidy(ctx context.Context) {
 		}
 		a.registry.Touch()
 	}
-	if len(a.gone(d)) == 0 {
+	if len(a.gone(d)) == 0 && !a.owes {
 		return
 	}
 	waiting, cancel := context.WithTimeout(ctx, proxyAskWithin)
 	defer cancel()
 	if a.registry.Settle(waiting) == nil {
-		a.letGo(ctx, a.gone(d))
+		a.tryLetGo(ctx, a.gone(d))
 	}
 }
 

@@ -43,7 +43,7 @@ func endAll(ctx context.Context, d Dirs, grace time.Duration) error {
 	for {
 		k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: filepath.Join(d.Keeper(), "sock")})
 		if err == nil {
-			err = endSlots(ctx, k)
+			err = endSlots(ctx, d, k)
 			died := k.Err() != nil
 			_ = k.Close()
 			if !died {
@@ -58,11 +58,12 @@ func endAll(ctx context.Context, d Dirs, grace time.Duration) error {
 }
 
 // endSlots is endAll with one keeper: the agent first, which would start things
-// anew, then all others at once.
-func endSlots(ctx context.Context, k *keeperclient.Client) error {
+// anew, then the addresses, then all others at once.
+func endSlots(ctx context.Context, d Dirs, k *keeperclient.Client) error {
 	if err := endOne(ctx, k, agentID); err != nil {
 		return err
 	}
+	closeAddresses(ctx, d, k)
 	slots, err := k.List(context.WithoutCancel(ctx))
 	if err != nil {
 		return fmt.Errorf("stop roles: %w", err)
@@ -76,6 +77,26 @@ func endSlots(ctx context.Context, k *keeperclient.Client) error {
 	}
 	all.Wait()
 	return errors.Join(errs...)
+}
+
+// closeAddresses has nobody new come: with the agent gone the keeper lets go of
+// the sockets, and the proxy closes them. Where that cannot be had they close
+// with the last of both, and who waits in a queue then is reset.
+func closeAddresses(ctx context.Context, d Dirs, k *keeperclient.Client) {
+	names, _ := k.ListFDs(ctx)
+	closing := false
+	for _, name := range names {
+		if _, ok := bindOf(name); !ok {
+			continue
+		}
+		if k.DropFD(ctx, name) != nil {
+			return
+		}
+		closing = true
+	}
+	if closing {
+		_ = (&proxy{client: proxyClient(d.proxy())}).unbind(ctx, true)
+	}
 }
 
 // endOne stops id and forgets it, which the keeper does only when its tree is
@@ -137,7 +158,7 @@ func endKeeper(ctx context.Context, d Dirs) error {
 		return fmt.Errorf("stop roles: %w", err)
 	}
 	defer func() { _ = k.Close() }()
-	err = endSlots(ctx, k)
+	err = endSlots(ctx, d, k)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killWithin) // some may be gone by now
 	defer cancel()
 	slots, listErr := k.List(ctx)

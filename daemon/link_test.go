@@ -100,7 +100,7 @@ func TestLineGoesOnWithTheNextKeeper(t *testing.T) {
 			return err
 		}))
 	}
-	must(t, l.letGo(asking, "127.0.0.1:0"))
+	must(t, l.unbind(asking, []string{"127.0.0.1:0"}))
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("the line ended with %v", err)

@@ -49,7 +49,7 @@ func (l *link) bind(ctx context.Context, addresses []string) (bound []string, er
 			err = l.hold(ctx, heldName(a), f)
 		}
 		if err != nil {
-			return nil, errors.Join(l.bindProblem(a, err), l.unbind(ctx, bound))
+			return nil, errors.Join(l.bindProblem(a, err), l.unbind(ctx, bound), unlink(ctx, bound))
 		}
 	}
 	return bound, nil
@@ -91,23 +91,27 @@ func overlap(a, b string) bool {
 // address. One that comes back with it later is told then; see [agent.tidy].
 const unbindWithin = time.Second
 
-// unbind has nobody hold what was bound for nothing, whether or not anybody
-// waits for that.
+// unbind has neither us nor the keeper hold addresses, whether or not anybody
+// waits for that. The proxy, if it has one, closes it last: see [agent.letGo].
 func (l *link) unbind(ctx context.Context, addresses []string) (err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unbindWithin)
 	defer cancel()
 	for _, a := range addresses {
-		err = errors.Join(err, l.letGo(ctx, a))
+		err = errors.Join(err, l.release(ctx, heldName(a)))
 	}
 	return err
 }
 
-// letGo has nobody of ours hold an address, and takes the path of a Unix socket
-// away with it.
-func (l *link) letGo(ctx context.Context, bind string) error {
-	if err := l.release(ctx, heldName(bind)); err != nil {
-		return err
+// unlink takes away the paths of those of addresses that are Unix sockets which
+// nobody serves any more.
+func unlink(ctx context.Context, addresses []string) (err error) {
+	for _, a := range addresses {
+		err = errors.Join(err, unlinkOne(ctx, a))
 	}
+	return err
+}
+
+func unlinkOne(ctx context.Context, bind string) error {
 	path, ok := strings.CutPrefix(bind, "unix:")
 	if !ok {
 		return nil

@@ -25,7 +25,11 @@ import (
 const (
 	proxyAskEvery  = time.Second
 	proxyAskWithin = time.Second
-	proxyMisses    = 3 // unanswered in a row: it hangs, and is killed
+	// proxyUnbindWithin is how long a proxy may take to empty the queues of what it
+	// closes: several times what it needs.
+	proxyUnbindWithin = 3 * time.Second
+
+	proxyMisses = 3 // unanswered in a row: it hangs, and is killed
 	// proxyYoung is how long a proxy may take to answer after its start.
 	proxyYoung = 5 * time.Second
 )
@@ -52,14 +56,19 @@ type proxy struct {
 }
 
 func newProxy(dir string, l *link, b *board, log *slog.Logger, events backstay.Recorder) *proxy {
+	return &proxy{
+		dir: dir, link: l, board: b, log: log, events: events, passed: map[string]bool{}, running: func() bool { return true },
+		client: proxyClient(dir),
+	}
+}
+
+// proxyClient asks the proxy whose directory is dir.
+func proxyClient(dir string) *http.Client {
 	path := filepath.Join(dir, "sock")
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path) //nolint:wrapcheck // net names the socket
 	}
-	return &proxy{
-		dir: dir, link: l, board: b, log: log, events: events, passed: map[string]bool{}, running: func() bool { return true },
-		client: &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 4}},
-	}
+	return &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 4}}
 }
 
 // startedAnew says that the proxy is another process: what was passed to the one
@@ -211,6 +220,18 @@ func (p *proxy) Drain(ctx context.Context, instance string, long bool) error {
 	}
 	if err := p.call(ctx, http.MethodPost, "/v1/drain", ask, nil); err != nil {
 		return fmt.Errorf("drain %s: %w", instance, err)
+	}
+	return nil
+}
+
+// unbind has the proxy close its sockets that no frontend in force has, or all of
+// them. Nobody else may hold them then.
+func (p *proxy) unbind(ctx context.Context, all bool) error {
+	ctx, cancel := context.WithTimeout(ctx, proxyUnbindWithin)
+	defer cancel()
+	err := p.call(ctx, http.MethodPost, "/v1/unbind", fmt.Appendf(nil, `{"all":%t}`, all), nil)
+	if err != nil {
+		return fmt.Errorf("close sockets: %w", err)
 	}
 	return nil
 }

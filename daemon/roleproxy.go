@@ -45,7 +45,7 @@ func runProxy(ctx context.Context, o Options) error {
 // newProxyRole returns a proxy that has no socket yet.
 func newProxyRole(o Options) *proxyRole {
 	r := &proxyRole{Options: o, sockets: newSockets()}
-	r.proxy = l7.New(l7.Options{Log: o.Log, SnapshotFile: r.file(), Quiet: sock.Quiet, Gone: r.sockets.gone})
+	r.proxy = l7.New(l7.Options{Log: o.Log, SnapshotFile: r.file(), Quiet: sock.Quiet, Gone: r.sockets.gone, Deafen: sock.Deafen, Hear: sock.Hear})
 	return r
 }
 

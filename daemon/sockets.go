@@ -10,10 +10,10 @@ import (
 	"github.com/backstay/backstay/host/sock"
 )
 
-// sockets are those of the proxy role. It keeps each as long as a frontend in
-// force has it: an agent that has lost its keeper asks for them, and one that
-// nobody serves any more must not be left open, or clients wait in its queue for
-// ever and nobody can bind its address again.
+// sockets are those of the proxy role. It keeps each until it is told that agent
+// and keeper have let go of it: an agent that has lost its keeper asks for them,
+// and one that nobody serves any more must not be left open, or clients wait in
+// its queue for ever and nobody can bind its address again.
 type sockets struct {
 	mu  sync.Mutex // guards all below
 	has map[string]*socket
@@ -82,7 +82,7 @@ func (s *sockets) listener(bind string) (net.Listener, error) {
 	return l, nil
 }
 
-// gone closes the socket of a frontend that has gone.
+// gone closes the socket of a frontend that has gone, before its listener is.
 func (s *sockets) gone(bind string) {
 	s.closeWhere(func(name string, _ *socket) bool { return name == heldName(bind) })
 }

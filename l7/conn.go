@@ -19,7 +19,7 @@ type goroutines struct{ *Proxy }
 
 func (g goroutines) serve(nc net.Conn, bind string) {
 	t := g.table.Load()
-	if t == nil || t.binds[bind] == nil {
+	if t == nil || t.at(bind) == nil {
 		_ = nc.Close()
 		return
 	}
@@ -107,13 +107,14 @@ func peerOf(a netip.Addr) peer {
 }
 
 func newConn(p *Proxy, t *table, bind string, nc net.Conn) *conn {
-	f := t.binds[bind]
+	f := t.at(bind)
 	c := &conn{
 		timed: timed{Conn: nc, base: p.base}, p: p, raw: nc, bind: bind, table: t, front: f, home: f.state,
 		addr: addrOf(nc.RemoteAddr()), proto: "http", small: getBuffer(smallBuffers),
 	}
 	c.in, c.by, c.q.fields = *c.small, peerOf(c.addr), &c.req
 	c.fwd = h1.Forward{Peer: c.addr.String(), Host: hostOf(nc.LocalAddr())}
+	c.closing.Store(t.binds[bind] == nil)
 	return c
 }
 

@@ -290,6 +290,19 @@ func TestFrontendsComeAndGoWithoutTouchingOthers(t *testing.T) {
 		t.Errorf("after the frontend is gone: %q, close %v", body, resp.Close)
 	}
 	w.ended()
+	late := &wire{tb: t, in: bufio.NewReader(nil)} // others may hold its socket still, so it is served
+	if late.Conn, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	late.in.Reset(late.Conn)
+	late.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	if resp, body := late.answer("GET"); body != "a" || !resp.Close {
+		t.Errorf("a newcomer after the frontend is gone: %q, close %v", body, resp.Close)
+	}
+	if status, body := r.api("POST", "/v1/unbind", `{}`); status != 200 {
+		t.Errorf("unbind: %d %s", status, body)
+	}
 	if r.proxy.HasListener("second") {
 		t.Error("its listener is kept")
 	}

@@ -46,8 +46,9 @@ func (l *lasting) closeGates(s *Snapshot) (closed []*server) {
 	return closed
 }
 
-// forget drops what no snapshot names any more and nothing is in flight at.
-func (l *lasting) forget(s *Snapshot) {
+// forget drops what no snapshot names any more and nothing is in flight at, but
+// for the frontends that are parting.
+func (l *lasting) forget(s *Snapshot, parting []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	known, releases := map[string]bool{}, map[string]bool{}
@@ -64,7 +65,7 @@ func (l *lasting) forget(s *Snapshot) {
 	l.forgetReleases(releases)
 	maps.DeleteFunc(l.fronts, func(name string, f *frontState) bool {
 		_, named := s.Frontends[name]
-		return !named && f.open() == 0
+		return !named && f.open() == 0 && !slices.Contains(parting, name)
 	})
 	maps.DeleteFunc(l.services, func(name string, _ *service) bool { _, named := s.Pools[name]; return !named })
 }

@@ -27,6 +27,7 @@ const (
 //	PUT  /v1/state    a whole Snapshot; answers {"gen":N} when it is in force
 //	GET  /v1/state    the snapshot in force, without private keys
 //	POST /v1/drain    {"server":ID,"long":BOOL}; answers when nothing is in flight
+//	POST /v1/unbind   {"all":BOOL}; answers when the listeners that no frontend names are closed
 //	GET  /v1/stats    Stats
 //	GET  /v1/events   ?after=SEQ&wait=30s: what happened since, as soon as something did
 //	GET  /v1/alive    {"gen":N}, if the proxy can still decide
@@ -38,6 +39,7 @@ func (p *Proxy) Handler() http.Handler {
 	mux.HandleFunc("PUT /v1/state", p.putState)
 	mux.HandleFunc("GET /v1/state", p.getState)
 	mux.HandleFunc("POST /v1/drain", p.postDrain)
+	mux.HandleFunc("POST /v1/unbind", p.postUnbind)
 	mux.HandleFunc("GET /v1/stats", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, p.Stats()) })
 	mux.HandleFunc("GET /v1/events", p.getEvents)
 	mux.HandleFunc("GET /v1/alive", p.getAlive)
@@ -88,6 +90,20 @@ func (p *Proxy) postDrain(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
+	reply(w, http.StatusOK, ask)
+}
+
+func (p *Proxy) postUnbind(w http.ResponseWriter, r *http.Request) {
+	var ask struct {
+		All bool `json:"all"`
+	}
+	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAsk))
+	in.DisallowUnknownFields()
+	if err := in.Decode(&ask); err != nil {
+		refuse(w, problem("bad_request", "the body does not say what to close", "body", `send {"all":false}`))
+		return
+	}
+	p.Unbind(ask.All)
 	reply(w, http.StatusOK, ask)
 }
 

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,7 +16,9 @@ type listener struct {
 	net.Listener
 
 	bind      string
-	accepting bool
+	accepting bool        // guarded by the proxy's mu, as is parting
+	parting   bool        // it is being closed, and nobody's any more
+	deaf      atomic.Bool // the kernel takes nobody new
 	once      sync.Once
 	done      chan struct{} // closed by close
 }
@@ -47,6 +51,8 @@ const (
 	maxAcceptPause = time.Second
 )
 
+// accept serves who comes, until l is closed or its deadline has passed, which
+// closes it.
 func (p *Proxy) accept(l *listener) {
 	pause := acceptPause
 	for {
@@ -54,8 +60,14 @@ func (p *Proxy) accept(l *listener) {
 		switch {
 		case err == nil:
 			pause = acceptPause
+			if l.deaf.Load() {
+				p.hear(c)
+			}
 			p.working.Go(func() { p.engine.serve(c, l.bind) })
 		case errors.Is(err, net.ErrClosed):
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			l.close()
 			return
 		default:
 			p.log.Error("connection not accepted", "bind", l.bind, "why", err.Error())
@@ -70,7 +82,7 @@ func (p *Proxy) accept(l *listener) {
 }
 
 // SetListener hands l in for the frontend whose bind is name, and owns it. It
-// accepts while such a frontend is in force and is closed when that goes; until
+// accepts while such a frontend is in force, and then until [Proxy.Unbind]; until
 // one comes, clients wait in the kernel's queue. A listener of the same name is
 // replaced.
 func (p *Proxy) SetListener(name string, l net.Listener) {
@@ -91,7 +103,13 @@ func (p *Proxy) SetListener(name string, l net.Listener) {
 func (p *Proxy) HasListener(bind string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.listeners[bind] != nil
+	return p.has(bind)
+}
+
+// has is HasListener, called with p.mu held.
+func (p *Proxy) has(bind string) bool {
+	l := p.listeners[bind]
+	return l != nil && !l.parting
 }
 
 // unbound returns the binds of frontends that no listener has come for.
@@ -104,7 +122,7 @@ func (p *Proxy) unbound() []string {
 	defer p.mu.Unlock()
 	var missing []string
 	for _, bind := range slices.Sorted(maps.Keys(t.binds)) {
-		if p.listeners[bind] == nil {
+		if !p.has(bind) {
 			missing = append(missing, bind)
 		}
 	}

@@ -42,11 +42,17 @@ type Options struct {
 	// kept connection. Nil: the same is found out by a read of 20 µs.
 	Quiet func(fd uintptr) bool
 
-	// Gone is told the binds whose frontends have gone, after their listeners
-	// were closed and before Apply returns: whoever holds the same socket must
-	// close it too, or clients wait in its queue for ever. It must not call Apply.
-	// Nil: nobody is told.
+	// Gone is told the binds whose listeners are about to be closed, each once:
+	// whoever holds the same socket must close it before it returns. It must not
+	// call Apply. Nil: nobody is told.
 	Gone func(bind string)
+
+	// Deafen has a listening socket take nobody new, for good. It is asked when all
+	// others have let go of it. Hear is given each connection that is accepted from
+	// then on: it may be as deaf. Nil: who comes in the moment before the listener is
+	// closed is reset.
+	Deafen func(l net.Listener) error
+	Hear   func(c net.Conn) error
 }
 
 // Proxy spreads requests over servers. Its methods may be called by any
@@ -199,6 +205,7 @@ func (p *Proxy) Apply(ctx context.Context, s Snapshot) error {
 	}
 	t := p.compile(s)
 	p.shelf.keep()
+	t.parting = p.partingFronts(p.table.Load(), t)
 	anew := p.lasting.openGates(&s)
 	old := p.table.Swap(t)
 	closed := p.lasting.closeGates(&s)
@@ -215,26 +222,15 @@ func (p *Proxy) Apply(ctx context.Context, s Snapshot) error {
 	return p.persist(s)
 }
 
-// rebind has the listeners of new frontends accept and closes those of frontends
-// that are gone.
+// rebind has the listeners of new frontends accept. Those of frontends that are
+// gone do so too, until [Proxy.Unbind].
 func (p *Proxy) rebind(old, t *table) {
 	if old == nil {
 		old = &table{}
 	}
 	p.mu.Lock()
-	for bind := range old.binds {
-		if l := p.listeners[bind]; l != nil && t.binds[bind] == nil {
-			l.close()
-			delete(p.listeners, bind)
-		}
-	}
 	p.listen()
 	p.mu.Unlock()
-	for bind := range old.binds {
-		if t.binds[bind] == nil && p.opt.Gone != nil {
-			p.opt.Gone(bind)
-		}
-	}
 	for name, f := range old.fronts {
 		if t.fronts[name] == nil {
 			for _, c := range f.state.list() {

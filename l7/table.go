@@ -21,6 +21,8 @@ type table struct {
 	says   Snapshot
 	fronts map[string]*front
 	binds  map[string]*front
+
+	parting map[string]*front // of binds that have gone, whose listeners still accept
 }
 
 // front is one [Frontend], compiled.

@@ -129,7 +129,7 @@ func (p *Proxy) liveTLS(bind string) *tls.Config {
 	c := p.secure[bind]
 	if c == nil {
 		c = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			if f := p.table.Load().binds[bind]; f != nil && f.tls != nil {
+			if f := p.table.Load().at(bind); f != nil && f.tls != nil {
 				return f.tls, nil
 			}
 			return nil, errNoCert

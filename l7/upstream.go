@@ -125,7 +125,7 @@ func (p *Proxy) forget() {
 	}
 	defer p.applying.Unlock()
 	if t := p.table.Load(); t != nil {
-		p.lasting.forget(&t.says)
+		p.lasting.forget(&t.says, p.partingStates(t))
 	}
 }
 

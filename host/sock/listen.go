@@ -39,7 +39,9 @@ func listen(addr string) (net.Listener, error) {
 	} else if _, err := netip.ParseAddrPort(addr); err != nil {
 		return nil, errors.New("it is neither :PORT nor IP:PORT nor unix:PATH")
 	}
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	var plain net.ListenConfig
+	plain.SetMultipathTCP(false) // a socket of several paths cannot be deafened: see Deafen
+	l, err := plain.Listen(context.Background(), "tcp", addr)
 	return l, short(err)
 }
 

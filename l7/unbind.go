@@ -1,0 +1,125 @@
+package l7
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+// emptyWithin is how long a listener that is being closed still accepts: whose
+// handshake has begun is in its queue a round trip later. Newcomers do not
+// notice: their first packet is not heard, and they send it again after a second.
+const emptyWithin = 400 * time.Millisecond
+
+// Unbind closes the listeners that no frontend in force names, with all every
+// listener there is, and returns when they are closed. Whoever else holds one of
+// the sockets must have let go of it before: what one holder closes, another
+// keeps open, and clients wait in its queue for nothing. Who has come by then is
+// served, with one answer and Connection: close; who comes later is refused.
+func (p *Proxy) Unbind(all bool) {
+	var closing sync.WaitGroup
+	for _, l := range p.part(all) {
+		if p.opt.Gone != nil {
+			p.opt.Gone(l.bind)
+		}
+		closing.Go(func() { p.empty(l) })
+	}
+	closing.Wait()
+}
+
+// part returns what [Proxy.Unbind] closes, which is nobody's from now on.
+func (p *Proxy) part(all bool) (gone []*listener) {
+	p.applying.Lock() // a snapshot that wants one again gets it whole, or not at all
+	defer p.applying.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for bind, l := range p.listeners {
+		if named := p.names(bind); !l.parting && (all || !named) {
+			l.parting = true
+			gone = append(gone, l)
+		}
+	}
+	return gone
+}
+
+func (p *Proxy) names(bind string) bool {
+	t := p.table.Load()
+	return t != nil && t.binds[bind] != nil
+}
+
+// empty closes l once its queue is empty, and no longer grows where the kernel
+// can be told so.
+func (p *Proxy) empty(l *listener) {
+	p.mu.Lock()
+	accepting := l.accepting
+	p.mu.Unlock()
+	if patient, ok := l.Listener.(interface{ SetDeadline(t time.Time) error }); ok && accepting {
+		p.deafen(l)
+		_ = patient.SetDeadline(time.Now().Add(emptyWithin))
+		<-l.done
+	}
+	l.close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listeners[l.bind] == l {
+		delete(p.listeners, l.bind)
+	}
+}
+
+// deafen has the kernel take nobody new on l. Where it cannot, who comes between
+// the last look at the queue and the close is reset.
+func (p *Proxy) deafen(l *listener) {
+	if p.opt.Deafen == nil || p.opt.Hear == nil {
+		return
+	}
+	l.deaf.Store(true) // before it is: none that it makes deaf is missed
+	if err := p.opt.Deafen(l.Listener); err != nil {
+		p.log.Warn("newcomers not kept away from a closing address", "addr", l.Addr().String(), "why", err.Error())
+	}
+}
+
+func (p *Proxy) hear(c net.Conn) {
+	if err := p.opt.Hear(c); err != nil {
+		p.log.Warn("connection may not be heard", "client", c.RemoteAddr().String(), "why", err.Error())
+	}
+}
+
+// partingFronts are those of old that t has not and a listener is there for: who
+// comes there is served by them, once.
+func (p *Proxy) partingFronts(old, t *table) map[string]*front {
+	if old == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	parting := map[string]*front{}
+	for _, binds := range []map[string]*front{old.parting, old.binds} {
+		for bind, f := range binds {
+			if t.binds[bind] == nil && p.listeners[bind] != nil {
+				parting[bind] = f
+			}
+		}
+	}
+	return parting
+}
+
+// partingStates are the names of frontends that are counted on, though they have
+// gone.
+func (p *Proxy) partingStates(t *table) (names []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for bind, f := range t.parting {
+		if p.listeners[bind] != nil {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+// at returns the frontend that serves who comes to bind, nil if there is none.
+func (t *table) at(bind string) *front {
+	if f := t.binds[bind]; f != nil {
+		return f
+	}
+	return t.parting[bind]
+}
