@@ -18,9 +18,9 @@ func hostName(dst, host []byte) []byte {
 	return dst
 }
 
-// cleanPath returns path as routes see it: escapes decoded, doubled slashes
-// made one, dot segments resolved. A server may read /a/../b and /%62 as /b,
-// and a route that keeps people from /b must too. The server gets the path as
+// cleanPath returns path as routes see it: escapes decoded, backslashes turned,
+// doubled slashes made one, dot segments resolved. A server may read /a/../b,
+// /%62 and /%5Cb as /b, and a route that keeps people from /b must too. The server gets the path as
 // it came. Most paths are clean and returned as they are; the others are
 // written to dst, which is returned grown.
 func cleanPath(dst, path []byte) (clean, grown []byte) {
@@ -33,6 +33,9 @@ func cleanPath(dst, path []byte) (clean, grown []byte) {
 		if hi, lo := hexAt(path, i+1), hexAt(path, i+2); c == '%' && hi >= 0 && lo >= 0 {
 			c = byte(hi<<4 | lo)
 			i += 2
+		}
+		if c == '\\' { // it was escaped: h1 refuses a plain one
+			c = '/'
 		}
 		dst = append(dst, c)
 	}

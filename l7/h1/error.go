@@ -67,6 +67,7 @@ var (
 	errFragment    = rule(400, "target_fragment", "target with a fragment")
 	errTargetForm  = rule(400, "target_form", "target is neither /path nor http(s)://authority/path")
 	errAsterisk    = rule(400, "target_asterisk", "target * of another method than OPTIONS")
+	errBackslash   = rule(400, "target_backslash", "backslash in the path")
 	errEscape      = rule(400, "target_escape", "path with a % that is not followed by two hex digits")
 	errAuthority   = rule(400, "target_authority", "authority in the target is not HOST or HOST:PORT")
 )

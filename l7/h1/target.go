@@ -80,12 +80,21 @@ func (r *Request) split(from, to int) error {
 	}
 	r.target.path = span{int32(from), int32(from + q)}
 	r.target.query = span{int32(from + q), int32(to)}
-	return checkEscapes(b[:q])
+	return checkPath(b[:q])
 }
 
-// checkEscapes wants two hex digits after each %. A path is compared with
-// routes here and decoded there: it must have one reading. Queries are not
-// looked at; people type 100% into search boxes.
+// checkPath refuses what has two readings in a path, which is compared with
+// routes here and read again by a server. Some take a backslash for a slash, as
+// browsers do. Queries are not looked at: browsers send it there.
+func checkPath(path []byte) error {
+	if bytes.IndexByte(path, '\\') >= 0 {
+		return errBackslash
+	}
+	return checkEscapes(path)
+}
+
+// checkEscapes wants two hex digits after each %. People type 100% into search
+// boxes, but that is a query.
 func checkEscapes(path []byte) error {
 	for {
 		i := bytes.IndexByte(path, '%')
