@@ -11,7 +11,7 @@ type Probe struct {
 	Postgres bool     `yaml:"postgres" change:"live"` // any well-formed answer but "starting up" passes
 
 	Period           Duration          `yaml:"period" change:"live"`
-	Timeout          Duration          `yaml:"timeout" change:"live"` // of one question; at most Period
+	Timeout          Duration          `yaml:"timeout" change:"live"` // of one question; at most period, which it follows below 1s
 	FailureThreshold int               `yaml:"failure_threshold" change:"live"`
 	SuccessThreshold int               `yaml:"success_threshold" change:"live"`
 	InitialDelay     Duration          `yaml:"initial_delay" change:"live"`
@@ -26,6 +26,13 @@ type Probe struct {
 func (p *Probe) SetDefaults() {
 	*p = Probe{Period: Duration(2e9), Timeout: Duration(1e9), FailureThreshold: 3, SuccessThreshold: 1}
 	p.Expect.SetDefaults()
+}
+
+// Follow has a timeout that the file does not say be no longer than the period.
+func (p *Probe) Follow(said func(key string) bool) {
+	if !said("timeout") && p.Period >= minPeriod {
+		p.Timeout = min(p.Timeout, p.Period)
+	}
 }
 
 // ProbeKinds are the questions a probe may ask, as the file names them.

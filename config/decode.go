@@ -24,6 +24,12 @@ type decoder struct {
 // defaulter is what has values before the file is read into it.
 type defaulter interface{ SetDefaults() }
 
+// follower has defaults that follow from what the file says. It is called when a
+// value has been read, with what tells which keys the file has.
+type follower interface {
+	Follow(said func(key string) bool)
+}
+
 func elem(v any) reflect.Value { return reflect.ValueOf(v).Elem() }
 
 // read returns the tree of text, or nil after a mistake.
@@ -123,6 +129,9 @@ func (d *decoder) structure(w where, n *node, v reflect.Value) {
 		d.at[w.field(e.name).key] = spot{e.at, e.value, w.field(e.name).pattern}
 		d.value(w.field(e.name), e.value, v.FieldByIndex(index))
 	})
+	if f, ok := reflect.TypeAssert[follower](v.Addr()); ok {
+		f.Follow(func(key string) bool { _, said := d.at[w.field(key).key]; return said })
+	}
 }
 
 // table reads a mapping whose keys are names.

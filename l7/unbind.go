@@ -18,28 +18,37 @@ const emptyWithin = 400 * time.Millisecond
 // served, with one answer and Connection: close; who comes later is refused.
 func (p *Proxy) Unbind(all bool) {
 	var closing sync.WaitGroup
-	for _, l := range p.part(all) {
+	anew, already := p.part(all)
+	for _, l := range anew {
 		if p.opt.Gone != nil {
 			p.opt.Gone(l.bind)
 		}
 		closing.Go(func() { p.empty(l) })
 	}
+	for _, l := range already {
+		<-l.done
+		l.close() // it waits for who is at it
+	}
 	closing.Wait()
 }
 
-// part returns what [Proxy.Unbind] closes, which is nobody's from now on.
-func (p *Proxy) part(all bool) (gone []*listener) {
+// part returns what [Proxy.Unbind] closes, which is nobody's from now on, and
+// what an earlier one is about to close.
+func (p *Proxy) part(all bool) (anew, already []*listener) {
 	p.applying.Lock() // a snapshot that wants one again gets it whole, or not at all
 	defer p.applying.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for bind, l := range p.listeners {
-		if named := p.names(bind); !l.parting && (all || !named) {
+		switch {
+		case l.parting:
+			already = append(already, l)
+		case all || !p.names(bind):
 			l.parting = true
-			gone = append(gone, l)
+			anew = append(anew, l)
 		}
 	}
-	return gone
+	return anew, already
 }
 
 func (p *Proxy) names(bind string) bool {
