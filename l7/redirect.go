@@ -18,7 +18,7 @@ func (r *Redirect) location(path, query []byte) string {
 	}
 	path = bytes.TrimPrefix(plainPath(path), slash)
 	if r.URL == "/" {
-		path = bytes.TrimLeft(path, `/\`) // browsers take //name and /\name for another host
+		path = bytes.TrimLeft(path, "/") // browsers take //name for another host, and /\name, which h1 refuses
 	}
 	return r.URL + string(path) + string(query)
 }
