@@ -102,20 +102,20 @@ func (c *crowd) check(t *testing.T) {
 // and when everything ends.
 func TestAClosingAddressAnswersOrRefuses(t *testing.T) {
 	t.Parallel()
-	for name, end := range map[string]func(t *testing.T, n *node, c *crowd){
-		"its frontend moves": func(t *testing.T, n *node, _ *crowd) { must(t, n.apply(shopFile(hosttest.FreePort(t), ""))) },
-		"the last frontend goes": func(t *testing.T, n *node, _ *crowd) {
+	for name, end := range map[string]func(n *node, c *crowd){
+		"its frontend moves": func(n *node, _ *crowd) { must(n, n.apply(shopFile(hosttest.FreePort(n), ""))) },
+		"the last frontend goes": func(n *node, _ *crowd) {
 			without, _, _ := strings.Cut(shopFile(1, ""), "frontends:")
-			must(t, n.apply(without))
+			must(n, n.apply(without))
 		},
-		"its agent is killed and it moves": func(t *testing.T, n *node, _ *crowd) {
+		"its agent is killed and it moves": func(n *node, _ *crowd) {
 			n.kill("agent")
-			must(t, n.apply(shopFile(hosttest.FreePort(t), "")))
+			must(n, n.apply(shopFile(hosttest.FreePort(n), "")))
 		},
-		"everything ends": func(t *testing.T, n *node, c *crowd) {
+		"everything ends": func(n *node, c *crowd) {
 			c.down.Store(true)
-			must(t, n.client.Down(t.Context(), func(api.Progress) error { return nil }))
-			must(t, leave(t.Context(), n.opt.Dirs))
+			must(n, n.client.Down(n.Context(), func(api.Progress) error { return nil }))
+			must(n, leave(n.Context(), n.opt.Dirs))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestAClosingAddressAnswersOrRefuses(t *testing.T) {
 			n := start(t, shopFile(port, ""))
 			n.whole("shop", 2)
 			c := askOnAndOn(fmt.Sprintf("127.0.0.1:%d", port))
-			end(t, n, c)
+			end(n, c)
 			c.check(t)
 		})
 	}
