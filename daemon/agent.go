@@ -130,7 +130,7 @@ func newAgent(o Options) (*agent, error) {
 	a.roles = newRoleStates()
 	a.witnesses = newWitnesses(o.Dirs.Keeper(), a.log)
 	a.proxy = newProxy(o.Dirs.proxy(), a.link, a.board, a.log, a.bus)
-	a.proxy.running = func() bool { return a.roles.runs(proxyID) }
+	a.proxy.pid = func() int { return a.roles.pid(proxyID) }
 	if err := a.rooms(); err != nil {
 		return nil, err
 	}

@@ -23,15 +23,11 @@ import (
 
 // Times of the line to the proxy.
 const (
-	proxyAskEvery  = time.Second
+	// proxyAskWithin is how long it may take to answer what costs it nothing.
 	proxyAskWithin = time.Second
 	// proxyUnbindWithin is how long a proxy may take to empty the queues of what it
 	// closes: several times what it needs.
 	proxyUnbindWithin = 3 * time.Second
-
-	proxyMisses = 3 // unanswered in a row: it hangs, and is killed
-	// proxyYoung is how long a proxy may take to answer after its start.
-	proxyYoung = 5 * time.Second
 )
 
 // proxy is the agent's line to the proxy role: it is the registry's balancer,
@@ -43,8 +39,7 @@ type proxy struct {
 	log    *slog.Logger
 	events backstay.Recorder
 	client *http.Client
-	// running reports whether there is a process.
-	running func() bool
+	watched
 
 	mu      sync.Mutex // guards all below
 	gen     uint64     // of the newest snapshot that was sent
@@ -57,7 +52,7 @@ type proxy struct {
 
 func newProxy(dir string, l *link, b *board, log *slog.Logger, events backstay.Recorder) *proxy {
 	return &proxy{
-		dir: dir, link: l, board: b, log: log, events: events, passed: map[string]bool{}, running: func() bool { return true },
+		dir: dir, link: l, board: b, log: log, events: events, passed: map[string]bool{}, watched: watchedBy(l),
 		client: proxyClient(dir),
 	}
 }
@@ -293,50 +288,4 @@ func (p *proxy) ask(ctx context.Context, method, path string, body []byte) ([]by
 		return nil, problem
 	}
 	return nil, fmt.Errorf("ask proxy: %s", resp.Status)
-}
-
-// watch kills a proxy that does not answer: roles that hang are healed like
-// those that die.
-func (p *proxy) watch(ctx context.Context) error {
-	tick := time.NewTicker(proxyAskEvery)
-	defer tick.Stop()
-	for misses := 0; ; {
-		select {
-		case <-ctx.Done():
-			return ctx.Err() //nolint:wrapcheck // being told to end is no story
-		case <-tick.C:
-		}
-		misses++
-		switch err := p.alive(ctx); {
-		case err == nil, p.young(), !p.running(): // one that is dead is the keeper's business
-			misses = 0
-		case misses >= proxyMisses && ctx.Err() == nil:
-			misses = 0
-			p.kill(ctx, err)
-		}
-	}
-}
-
-func (p *proxy) alive(ctx context.Context) error {
-	if len(p.board.get().frontends) == 0 {
-		return nil // there is none
-	}
-	ctx, cancel := context.WithTimeout(ctx, proxyAskWithin)
-	defer cancel()
-	return p.call(ctx, http.MethodGet, "/v1/alive", nil, nil)
-}
-
-func (p *proxy) young() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return time.Since(p.started) < proxyYoung
-}
-
-func (p *proxy) kill(ctx context.Context, why error) {
-	reason := fmt.Sprintf("no answer to %d questions in a row: %v", proxyMisses, why)
-	p.log.ErrorContext(ctx, "proxy hangs, killing it", "why", reason)
-	p.events.Record(backstay.Event{Kind: backstay.RoleKilled, Ref: backstay.NewRef("role", "proxy"), Because: reason})
-	if err := p.link.Kill(ctx, proxyID, reason, true); err != nil && !errors.Is(err, context.Canceled) {
-		p.log.ErrorContext(ctx, "proxy not killed", "why", err.Error())
-	}
 }

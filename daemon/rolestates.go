@@ -54,10 +54,13 @@ func (r *roleStates) hear(ev keeperwire.Event) {
 }
 
 // runs reports whether a role has a process.
-func (r *roleStates) runs(id string) bool {
+func (r *roleStates) runs(id string) bool { return r.pid(id) > 0 }
+
+// pid returns the process of a role; 0 if there is none.
+func (r *roleStates) pid(id string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.slots[id].PID > 0
+	return int(r.slots[id].PID)
 }
 
 // why says how the last run of a role ended.
