@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -44,7 +45,7 @@ func (o Outcome) Exit() backstay.ExitCode {
 // it.
 type Wanted struct {
 	Service string `json:"service"`
-	Release string `json:"release"` // shop@3
+	Release string `json:"release,omitempty"` // shop@3; empty where the state of the service cannot be read
 	// After is the newest deploy that had ended when it was wanted; later ones
 	// decide. Empty if there was none.
 	After   string  `json:"after,omitempty"`
@@ -66,7 +67,7 @@ func (w Wanted) Note() string {
 	case OutcomeWaits:
 		return fmt.Sprintf("%s: %s is not in force, a deploy waits for a person: %s; backstay resume %s or backstay abort %s", w.Service, w.Release, w.Why, w.Service, w.Service)
 	case OutcomeStuck:
-		return fmt.Sprintf("%s: %s is not in force: %s; backstay why service/%s", w.Service, w.Release, w.Why, w.Service)
+		return fmt.Sprintf("%s: %s is not in force: %s; backstay why service/%s", w.Service, cmp.Or(w.Release, "what the file wants"), w.Why, w.Service)
 	default:
 		return ""
 	}

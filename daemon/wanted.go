@@ -22,9 +22,6 @@ func (a *agent) wanted(ctx context.Context, d *desired) (all []api.Wanted) {
 	cancel() // what is not decided is not waited for
 	for _, name := range sortedKeys(d.wants) {
 		seq, after := a.deploy.Wanted(name)
-		if seq == 0 { // its state cannot be read, and is left alone
-			continue
-		}
 		all = append(all, a.wantedOf(name, seq, after, a.deploy.Outcome(now, name, seq, after)))
 	}
 	return all
@@ -44,7 +41,10 @@ func (a *agent) Outcome(ctx context.Context, service, release, after string) (ap
 
 func (a *agent) wantedOf(service string, seq int, after string, o deploy.Outcome) api.Wanted {
 	w := api.Wanted{
-		Service: service, Release: backstay.ReleaseID(service, seq), After: after, Outcome: api.Outcome(o.What), Why: o.Why,
+		Service: service, After: after, Outcome: api.Outcome(o.What), Why: o.Why,
+	}
+	if seq != 0 { // 0: its state cannot be read, so that it has got no number
+		w.Release = backstay.ReleaseID(service, seq)
 	}
 	if o.Deploy.ID != "" {
 		d := a.deployOf(o.Deploy)

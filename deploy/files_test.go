@@ -140,6 +140,9 @@ func TestARecordOfANewerVersionIsLeftAlone(t *testing.T) {
 		time.Sleep(time.Minute)
 		_, err := h.Deploy(h.t.Context(), "shop", Ask{})
 		h.code(err, "state_newer")
+		if o := h.Outcome(h.t.Context(), "shop", 0, ""); o.What != Unhealed || !strings.Contains(o.Why, record) {
+			t.Errorf("what was wanted: %+v", o)
+		}
 		if !strings.Contains(err.Error(), record) {
 			t.Errorf("%v does not name the file", err)
 		}
