@@ -158,3 +158,14 @@ type ProbeStatus struct {
 	Output  string    `json:"output,omitempty"` // of the last one: "HTTP 503", "connect: refused"
 	Checked time.Time `json:"checked,omitzero"`
 }
+
+// LastText returns the last of lines that has text: programs end what they say with
+// an empty one.
+func LastText(lines []string) string {
+	for n := range lines {
+		if line := lines[len(lines)-1-n]; strings.TrimSpace(line) != "" {
+			return line
+		}
+	}
+	return ""
+}

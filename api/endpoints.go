@@ -45,7 +45,7 @@ func init() {
 		{method: http.MethodGet, path: "/v1", text: "this list", do: (*server).list},
 		{method: http.MethodGet, path: "/v1/version", text: "what answers here", do: (*server).version},
 		{method: http.MethodGet, path: "/v1/status", text: "the whole state", do: (*server).status},
-		{method: http.MethodGet, path: "/v1/why", params: []string{"ref"}, text: "the shortest proof of a state: ref=service/shop, instance/ID, frontend/NAME, release/shop@14, deploy/shop, role/proxy", do: (*server).why},
+		{method: http.MethodGet, path: "/v1/why", params: []string{"ref"}, text: "the shortest proof of a state: ref=service/shop, instance/ID, frontend/NAME, release/shop@14, deploy/shop, role/proxy, config/file", do: (*server).why},
 		{method: http.MethodGet, path: "/v1/events", params: []string{"after", "since", "ref", "tail", "follow"}, text: "what changed, a line each; after=ID goes on", do: (*server).events},
 		{method: http.MethodGet, path: "/v1/logs", params: []string{"ref", "tail", "since", "follow"}, text: "what instances printed, a line each, the oldest first", do: (*server).logs},
 		{method: http.MethodGet, path: "/v1/configs", text: "the files that are kept", do: (*server).configs},

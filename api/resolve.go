@@ -9,7 +9,7 @@ import (
 )
 
 // Kinds are what a proof can be about.
-var Kinds = []string{"service", "instance", "frontend", "deploy", "release", "role"}
+var Kinds = []string{"service", "instance", "frontend", "deploy", "release", "role", "config"}
 
 // Resolve returns what text points at: kind/name, service/NAME/ID as events have
 // it, or a bare name, which may be the beginning of an instance's.
@@ -118,6 +118,9 @@ func missing(st Status, text string) error {
 // they are not in the status.
 func (st Status) Names(kind string) []string {
 	var all []string
+	if kind == "config" {
+		return []string{"file"} // as events call it
+	}
 	for _, s := range st.Services {
 		switch kind {
 		case "service":

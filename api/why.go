@@ -52,6 +52,8 @@ func Why(f Facts, ref backstay.Ref) (Proof, error) {
 		p, ok = f.release(name)
 	case "role":
 		p, ok = f.role(name)
+	case "config":
+		p, ok = f.config(), true
 	}
 	if !ok {
 		return p, missing(f.Status, string(ref))
@@ -60,7 +62,21 @@ func Why(f Facts, ref backstay.Ref) (Proof, error) {
 	if len(p.Do) == 0 {
 		p.Do = f.otherwise(ref)
 	}
+	f.addDisk(&p, ref)
 	return p, nil
+}
+
+// addDisk adds that lines of what ref points at are being lost, whatever else is
+// so: it is no part of a state, and nobody else would tell of it.
+func (f Facts) addDisk(p *Proof, ref backstay.Ref) {
+	for _, problem := range f.Status.Problems {
+		at := backstay.Ref(problem.Where)
+		of, _, _ := f.Status.find(at.Name())
+		if problem.Code == "disk" && (at == ref || at.Kind() == "instance" && ref == backstay.NewRef("service", of.Name)) {
+			p.Because = append(p.Because, Fact{Text: problem.What})
+			p.Do = append([]string{problem.Do}, p.Do...)
+		}
+	}
 }
 
 // otherwise is what would change a state with which nothing is wrong.
@@ -80,6 +96,8 @@ func (f Facts) otherwise(ref backstay.Ref) []string {
 			}
 		}
 		return []string{"backstay events --tail 20"}
+	case "config":
+		return []string{"backstay plan " + f.Status.Config.File, "backstay apply " + f.Status.Config.File}
 	case "release":
 		name, _ = releaseOf(ref)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/backstay/backstay"
 )
 
 func (f Facts) deploy(service string) (Proof, bool) {
@@ -99,8 +101,8 @@ func deployFacts(d Deploy) []Fact {
 	if d.Reason != "" {
 		facts = append(facts, Fact{Text: d.Reason})
 	}
-	if n := len(d.LastLog); n > 0 {
-		facts = append(facts, Fact{Text: "its last line: " + d.LastLog[n-1]})
+	if line := backstay.LastText(d.LastLog); line != "" {
+		facts = append(facts, Fact{Text: "its last line: " + line})
 	}
 	if d.New.Requests > 0 && d.State != DeployDone {
 		facts = append(facts, Fact{Text: "first tries: " + d.Met()})

@@ -243,8 +243,8 @@ func death(i Instance) []Fact {
 		text += ": " + i.Last.Reason
 	}
 	facts := []Fact{{Text: text, At: i.Last.At}}
-	if n := len(i.LastLog); n > 0 {
-		facts = append(facts, Fact{Text: "its last line: " + i.LastLog[n-1], Where: i.LogFile})
+	if line := backstay.LastText(i.LastLog); line != "" {
+		facts = append(facts, Fact{Text: "its last line: " + line, Where: i.LogFile})
 	}
 	return facts
 }

@@ -302,6 +302,28 @@ var whyCases = map[string]whyCase{
 	}},
 	"frontend-down": {"frontend/web", func(f *api.Facts) { f.Status.Down = &api.Down{Since: apitest.Before(time.Minute), By: "root"} }},
 
+	"instance-log-lost": {"instance/shop-11aa11", logLost}, "service-log-lost": {"service/shop", logLost},
+	"instance-blank-last-line": {"instance/shop-11aa11", func(f *api.Facts) {
+		dead(backstay.Backoff)(f)
+		shop(f).Instances[0].LastLog = []string{"panic: no disk", "", "  "}
+	}},
+
+	"config-in-force": {"config/file", nil},
+	"config-refused": {"config/file", func(f *api.Facts) {
+		f.Status.Config.RefusedAt = apitest.Before(time.Minute)
+		f.Status.Config.Refused = &api.Refusal{
+			Problem:  backstay.Problem{Code: "invalid_file", What: "2 mistakes in a.yaml", Where: "a.yaml", Do: "change the lines shown"},
+			Mistakes: []backstay.Problem{{What: "30 has no unit", Where: "a.yaml:3:1", Do: "try 30s"}, {What: "another"}},
+		}
+	}},
+	"config-last-good": {"config/file", func(f *api.Facts) {
+		f.Status.Config.Source, f.Status.Config.RefusedAt = "last_good", apitest.Before(time.Minute)
+		f.Status.Config.Refused = &api.Refusal{Problem: backstay.Problem{Code: "file_unreadable", What: "the file cannot be read", Do: "correct the path"}}
+	}},
+	"config-none": {"config/file", func(f *api.Facts) {
+		f.Status.Config = api.ConfigStatus{File: "a.yaml", RefusedAt: apitest.Before(time.Minute), Refused: &api.Refusal{Problem: backstay.Problem{What: "the file cannot be read"}}}
+	}},
+
 	"role-well": {"role/keeper", nil},
 	"role-gone": {"role/proxy", func(f *api.Facts) {
 		f.Status.Roles[2] = api.Role{Name: "proxy", Since: apitest.Before(time.Second), Last: panicked}
@@ -367,7 +389,7 @@ func TestResolve(t *testing.T) {
 	for text, want := range map[string]string{
 		"service/shop": "service/shop", "shop": "service/shop", "shop-11aa11": "instance/shop-11aa11", "shop-11": "instance/shop-11aa11",
 		"instance/shop-2": "instance/shop-22bb22", "service/shop/shop-33cc33": "instance/shop-33cc33", "web": "frontend/web",
-		"proxy": "role/proxy", "shop@2": "release/shop@2", "deploy/shop": "deploy/shop",
+		"proxy": "role/proxy", "shop@2": "release/shop@2", "config/file": "config/file", "deploy/shop": "deploy/shop",
 	} {
 		if ref, err := api.Resolve(st, text); err != nil || string(ref) != want {
 			t.Errorf("%s: %q, %v", text, ref, err)
@@ -385,6 +407,14 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
+}
+
+// logLost has what an instance prints be dropped.
+func logLost(f *api.Facts) {
+	f.Status.Problems = append(f.Status.Problems, backstay.Problem{
+		Code: "disk", What: "what instance/shop-11aa11 prints is lost since 15:08:26, 1200 bytes so far: ENOSPC", Where: "instance/shop-11aa11", Why: "ENOSPC",
+		Do: "make room on the disk of /var/log/backstay",
+	})
 }
 
 // byHand has version v3 stand over the file.

@@ -60,6 +60,8 @@ type Bus struct {
 	allLost uint64
 	changed chan struct{} // closed and made anew with every event
 	closed  bool
+	refused error     // of the disk; nil since it takes events
+	since   time.Time // of refused
 }
 
 // New opens the log in o.Dir. Its writer lives until [Bus.Close].
@@ -186,6 +188,14 @@ func (b *Bus) Close() error {
 	close(b.changed)
 	b.changed = make(chan struct{})
 	return b.err
+}
+
+// Refused returns since when the disk refuses what is recorded, and why; nil where
+// it does not.
+func (b *Bus) Refused() (since time.Time, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.since, b.refused
 }
 
 // ErrUnknownID is wrapped by the error for an id that is not of this log.

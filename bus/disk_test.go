@@ -100,8 +100,14 @@ func TestFullDiskCostsNothingIfItEnds(t *testing.T) {
 		}
 		d.set(100)
 		time.Sleep(5 * syncAfter)
+		if since, err := b.Refused(); err == nil || !since.Before(time.Now()) {
+			t.Errorf("while it is full: %v since %v", err, since)
+		}
 		d.set(-1)
 		time.Sleep(5 * syncAfter)
+		if _, err := b.Refused(); err != nil {
+			t.Errorf("once there is room: %v", err)
+		}
 		must(t, b.Close())
 		again := newBus(t, dir)
 		if diff := cmp.Diff(events(1, 100), saying(since(t, again, ""))); diff != "" {

@@ -195,12 +195,16 @@ func (w *writer) tell(err error) {
 	case err == nil && w.refused:
 		w.bus.Log.Info("events are kept again", "dir", w.dir)
 	}
-	w.refused = err != nil
-	if err != nil {
-		return
-	}
 	b := w.bus
 	b.mu.Lock()
+	if err != nil && !w.refused {
+		b.since = b.now()
+	}
+	w.refused, b.refused = err != nil, err
+	if err != nil {
+		b.mu.Unlock()
+		return
+	}
 	lost := b.lost
 	b.lost = 0
 	b.mu.Unlock()

@@ -37,7 +37,7 @@ func TestCommandsOfProofsCanBeTyped(t *testing.T) {
 		}
 		for line := range strings.Lines(change) {
 			command, ok := strings.CutPrefix(comment.ReplaceAllString(strings.TrimSpace(line), ""), "backstay ")
-			if !ok || typed[command] || strings.HasPrefix(command, "apply ") { // its file is not here
+			if !ok || typed[command] || slices.Contains([]string{"apply", "plan", "validate"}, strings.Fields(command)[0]) { // their file is not here
 				continue
 			}
 			typed[command] = true

@@ -61,7 +61,8 @@ type agent struct {
 	logTold  map[string]string
 	proxyIs  *account
 
-	drops drops
+	drops  drops
+	losses losses
 }
 
 // runAgent is the agent role.
@@ -267,6 +268,7 @@ func (a *agent) salvage(ctx context.Context, k *keeperclient.Client, slots []kee
 // hear takes one event of the keeper.
 func (a *agent) hear(ev keeperwire.Event) {
 	a.witnesses.hear(&ev)
+	a.losses.hear(ev)
 	if !isRole(ev.ID) {
 		a.supervise.Feed(ev)
 		return
@@ -281,6 +283,7 @@ func (a *agent) hear(ev keeperwire.Event) {
 
 // miss takes an event that was news to an earlier agent only, if to any.
 func (a *agent) miss(ev keeperwire.Event) {
+	a.losses.hear(ev)
 	if isRole(ev.ID) {
 		a.tellRole(ev)
 		return

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/internal/hosttest"
+	"github.com/backstay/backstay/internal/keeperwire"
 )
 
 // A log where only root may make files is made for the proxy, and made again
@@ -120,6 +122,43 @@ func TestLogsOfAStoppedService(t *testing.T) {
 	}))
 	if len(lines) == 0 || lines[0] != "last words" {
 		t.Errorf("logs: %q", lines)
+	}
+}
+
+// While a log cannot be written status and why say so, with the reason; and no
+// longer than that.
+func TestLostLinesAreToldUntilTheLogIsWrittenAgain(t *testing.T) {
+	t.Parallel()
+	const chat = `{ exec: [/bin/sh, -c, "while echo hello; do sleep 0.05; done"], user: USER }`
+	n := start(t, "schema: 1\nservices:\n  chat: { run: "+chat+" }\n")
+	i := n.whole("chat", 1).Instances[0]
+	must(t, os.Remove(i.LogFile))
+	must(t, os.Mkdir(i.LogFile, 0o755))
+	lost := func(s api.Status) bool {
+		return slices.ContainsFunc(s.Problems, func(p backstay.Problem) bool { return p.Code == "disk" && p.Where == "instance/"+i.ID && p.Why != "" })
+	}
+	n.until("the loss", lost)
+	for _, ref := range []string{"service/chat", "instance/" + i.ID} {
+		proof, err := n.client.Why(t.Context(), ref)
+		must(t, err)
+		if text := proof.String(); !strings.Contains(text, "is lost since") || !strings.Contains(text, "EISDIR") || !strings.Contains(text, "make room") {
+			t.Errorf("why %s:\n%s", ref, text)
+		}
+	}
+	must(t, os.Remove(i.LogFile))
+	n.until("the log is written again", func(s api.Status) bool { return !lost(s) })
+}
+
+// The age of the keeper is its own, whoever has met it when.
+func TestKeeperIsAsOldAsItsProcess(t *testing.T) {
+	r := newRoleStates()
+	r.meet(keeperwire.Welcome{PID: int32(os.Getpid())}, nil)
+	if since := r.all("", 0, 0)[0].Since; since.After(started.Add(time.Second)) || since.Before(started.Add(-time.Minute)) {
+		t.Errorf("since %v, started %v", since, started)
+	}
+	r.meet(keeperwire.Welcome{PID: int32(os.Getppid())}, nil)
+	if since := r.all("", 0, 0)[0].Since; !since.Before(started) {
+		t.Errorf("its parent began at %v, after it at %v", since, started)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/host/proc"
 	"github.com/backstay/backstay/internal/keeperwire"
 	"github.com/backstay/backstay/supervise"
 )
@@ -14,7 +15,7 @@ import (
 type roleStates struct {
 	mu      sync.Mutex // guards all below
 	welcome keeperwire.Welcome
-	since   time.Time // the keeper was met
+	since   time.Time // the keeper was started
 	slots   map[string]keeperwire.Slot
 }
 
@@ -24,7 +25,7 @@ func (r *roleStates) meet(w keeperwire.Welcome, slots []keeperwire.Slot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.welcome.PID != w.PID {
-		r.since = time.Now()
+		r.since = begun(int(w.PID))
 	}
 	r.welcome = w
 	clear(r.slots)
@@ -33,6 +34,15 @@ func (r *roleStates) meet(w keeperwire.Welcome, slots []keeperwire.Slot) {
 			r.slots[s.ID] = s
 		}
 	}
+}
+
+// begun is when a process was started; now, where that cannot be seen.
+func begun(pid int) time.Time {
+	at, err := proc.StartedAt(pid)
+	if err != nil {
+		return time.Now()
+	}
+	return at
 }
 
 func (r *roleStates) hear(ev keeperwire.Event) {

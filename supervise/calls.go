@@ -102,8 +102,16 @@ func (s *Supervisor) Missed(ev keeperwire.Event) {
 func (s *Supervisor) dropped(ev keeperwire.Event) {
 	s.opt.Events.Record(backstay.Event{
 		At: unixNano(ev.At), Kind: backstay.LogDropped, Ref: backstay.NewRef("service", serviceOf(ev.ID), ev.ID), Actor: "supervise",
-		Because: fmt.Sprintf("%d bytes of its log were lost so far: its disk is full or broken, or logs.on_full says drop", ev.N),
+		Because: lossText(ev),
 	})
+}
+
+func lossText(ev keeperwire.Event) string {
+	text := fmt.Sprintf("%d bytes of its log were lost so far", ev.N)
+	if len(ev.Text) == 0 {
+		return text + ", and it is written again"
+	}
+	return text + ": " + string(ev.Text)
 }
 
 // Start makes a new instance of rel and returns its id once the keeper has it:

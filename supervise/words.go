@@ -43,10 +43,11 @@ func span(d time.Duration) string {
 	return backstay.Duration(d).String()
 }
 
-// withLast adds the last line of a log to a cause.
+// withLast adds the last line of a log that has text to a cause.
 func withLast(cause string, lines []string) string {
-	if len(lines) == 0 || lines[len(lines)-1] == "" {
+	line := backstay.LastText(lines)
+	if line == "" {
 		return cause
 	}
-	return cause + "; last line: " + lines[len(lines)-1]
+	return cause + "; last line: " + line
 }

@@ -99,8 +99,7 @@ func (c *Client) unreached(ctx context.Context, err error) error {
 
 // reason is why err came, without what was tried.
 func reason(err error) string {
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err.Error()
 	}
 	return err.Error()

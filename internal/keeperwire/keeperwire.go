@@ -112,7 +112,7 @@ const (
 	EvStarted    Kind = iota + 1 // exec'd: PID
 	EvExited                     // Exit
 	EvState                      // State changed otherwise: backoff, failed, stopped …; NextStart
-	EvLogDropped                 // N bytes so far
+	EvLogDropped                 // N bytes so far, Text why; empty: it is written again
 	EvProbed                     // answer to PROBE: ID, N the request, Exit, Text its output
 	EvResync                     // the ring overflowed: list again
 )

@@ -137,7 +137,9 @@ func (k *keeper) begin() (err error) {
 	if k.Loop, err = sys.NewLoop(); err != nil {
 		return err
 	}
-	k.pumper, err = pump.New(func(place int, id string, total uint64, tell bool) { k.Do(func() { k.lost(place, id, total, tell) }) })
+	k.pumper, err = pump.New(func(place int, id string, total uint64, why string, tell bool) {
+		k.Do(func() { k.lost(place, id, total, why, tell) })
+	})
 	if err != nil {
 		return err
 	}

@@ -157,7 +157,7 @@ func (k *keeper) settle() {
 }
 
 // lost is told by the pumper how much of a log could not be written.
-func (k *keeper) lost(place int, id string, total uint64, tell bool) {
+func (k *keeper) lost(place int, id string, total uint64, why string, tell bool) {
 	s := k.places[place]
 	if s == nil || s.rec.Slot.ID != id {
 		return
@@ -165,6 +165,6 @@ func (k *keeper) lost(place int, id string, total uint64, tell bool) {
 	s.rec.Slot.Dropped = total
 	k.save(s)
 	if tell {
-		k.tell(s, keeperwire.Event{Kind: keeperwire.EvLogDropped, N: total})
+		k.tell(s, keeperwire.Event{Kind: keeperwire.EvLogDropped, N: total, Text: []byte(why)})
 	}
 }

@@ -35,6 +35,7 @@ type logfile struct {
 	markAt  int64
 	fresh   bool          // the next mark begins a run
 	lost    uint64        // bytes dropped since the last that was written
+	why     string        // it cannot be written
 	retryAt time.Duration // when to try again to open it
 	dirty   bool          // to be synced
 }
@@ -64,10 +65,12 @@ func (l *logfile) open(now time.Duration) bool {
 		fd, err = openFile(l.path)
 	}
 	if err != nil {
+		l.why = sys.Named(err)
 		return false
 	}
 	var st, ist syscall.Stat_t
 	if _ = syscall.Fstat(fd, &st); st.Mode&syscall.S_IFMT != syscall.S_IFREG {
+		l.why = "it is no plain file"
 		sys.CloseFD(&fd)
 		return false
 	}
@@ -90,8 +93,9 @@ func (l *logfile) close() {
 }
 
 // fail is a log that cannot be written: it is tried again later.
-func (l *logfile) fail(now time.Duration) {
+func (l *logfile) fail(now time.Duration, why string) {
 	l.close()
+	l.why = why
 	l.retryAt = now + logRetry
 }
 

@@ -58,8 +58,8 @@ type tap struct {
 }
 
 // Lost is told, in the pumper's loop, how many bytes of a log were ever dropped,
-// and whether that is worth an event.
-type Lost func(place int, id string, total uint64, loud bool)
+// why (empty: it is written again), and whether that is worth an event.
+type Lost func(place int, id string, total uint64, why string, loud bool)
 
 // New returns a pumper at work.
 func New(lost Lost) (*Pumper, error) {
@@ -234,7 +234,7 @@ func (p *Pumper) pump(t *tap, i int, last bool) int {
 		return p.drop(t, i)
 	}
 	if t.lost > 0 && t.confess() {
-		t.saidAt = 0
+		t.saidAt, t.why = 0, ""
 		p.tell(t, true)
 	}
 	if t.full() && !t.rotate(p.Clock) {
@@ -286,12 +286,12 @@ func (p *Pumper) move(t *tap, i, n int) int {
 		return 0
 	case err != nil:
 		sys.Say("write log of", t.id+":", sys.Named(err), "- what it prints is dropped until that ends")
-		t.fail(p.Clock)
+		t.fail(p.Clock, sys.Named(err))
 		return p.drop(t, i)
 	}
 	p.syncSoon(t)
 	if t.limits.Drop && sys.Boottime()-began > slowWrite {
-		t.fail(p.Clock) // what comes next is dropped
+		t.fail(p.Clock, "its disk is slow, and on_full says drop") // what comes next is dropped
 	}
 	return int(moved)
 }
@@ -315,7 +315,7 @@ func (p *Pumper) drop(t *tap, i int) int {
 
 func (p *Pumper) tell(t *tap, loud bool) {
 	t.told = t.dropped
-	p.lost(t.place, t.id, t.dropped, loud)
+	p.lost(t.place, t.id, t.dropped, t.why, loud)
 }
 
 // syncSoon has what was written on the disk in a second. The descriptor is one

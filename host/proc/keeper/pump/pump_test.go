@@ -28,7 +28,7 @@ type bench struct {
 func newBench(t *testing.T, lim pump.Limits) *bench {
 	t.Helper()
 	b := &bench{t: t, log: t.TempDir() + "/x.log"}
-	p, err := pump.New(func(_ int, _ string, total uint64, _ bool) { b.lost.Store(total) })
+	p, err := pump.New(func(_ int, _ string, total uint64, _ string, _ bool) { b.lost.Store(total) })
 	if err != nil {
 		t.Fatal(err)
 	}
