@@ -16,8 +16,10 @@ import (
 // crashLoops has fifty instances that die at once, for ever: the keeper and the
 // agent must have time for all others.
 func (n *node) crashLoops() {
-	const window = 8 * time.Second
-	const doubled = 8 // starts within it, from a pause of 100 ms on that doubles, less the jitter
+	window, most, dear := 8*time.Second, 8, 0.15 // a pause of 100 ms that doubles; a machine with other work pays three times what is promised
+	if long() {                                  // looks at loops that have backed off to half a minute
+		window, most, dear = time.Minute, 3, 0.05
+	}
 	n.serve(`
   loop:
     run: { exec: [/bin/false], user: USER }
@@ -36,7 +38,7 @@ func (n *node) crashLoops() {
 		}
 		return ""
 	})
-	time.Sleep(time.Duration(pick(0, 60)) * time.Second) // the long form looks at loops that have backed off
+	time.Sleep(time.Duration(pick(0, 60)) * time.Second)
 	s := n.status()
 	pids := []int{s.Role("keeper").PID, s.Role("agent").PID}
 	before, starts := cpuOf(n.t, pids), startsOf(s)
@@ -44,10 +46,10 @@ func (n *node) crashLoops() {
 	share := float64(cpuOf(n.t, pids)-before) / float64(window)
 	starts = startsOf(n.status()) - starts
 	n.t.Logf("keeper and agent used %.1f %% of a core for %d starts", 100*share, starts)
-	if starts == 0 || starts > 50*doubled {
-		n.t.Errorf("fifty instances were started %d times in %v, pauses that double from 100ms allow %d", starts, window, 50*doubled)
+	if starts == 0 || starts > 50*most {
+		n.t.Errorf("fifty instances were started %d times in %v, pauses that double from 100ms allow %d", starts, window, 50*most)
 	}
-	if share > 0.15 { // three times what is promised: a machine with other work pays more for the same
+	if share > dear {
 		n.t.Errorf("keeper and agent used %.0f %% of a core", 100*share)
 	}
 	n.must("stop", "loop")
