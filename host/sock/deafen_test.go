@@ -25,6 +25,7 @@ func TestADeafenedListenerKeepsWhoHasCome(t *testing.T) {
 }
 
 func keepsWhoHasCome(t *testing.T, f *os.File, host string) {
+	t.Helper()
 	l, err := Listener(f)
 	must(t, err)
 	must(t, f.Close())
