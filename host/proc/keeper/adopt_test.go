@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/backstay/backstay/internal/hosttest"
 	"github.com/backstay/backstay/internal/keeperwire"
 	"github.com/backstay/backstay/internal/restart"
 )
@@ -279,7 +280,7 @@ func TestStaleRecordsOfAnotherBoot(t *testing.T) {
 // known without cgroups; and one that began in the same tick, in no cgroup of ours.
 func TestForeignProcessWithOurPIDIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	needRoot(t)
+	hosttest.NeedRoot(t, "to have cgroups")
 	for name, sameTick := range map[string]bool{"began at another time, without cgroups": false, "began in the same tick": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -434,7 +435,7 @@ func TestExitWhileNoKeeperLived(t *testing.T) {
 
 func TestKeeperOfNothingLeavesNoCgroup(t *testing.T) {
 	t.Parallel()
-	needRoot(t)
+	hosttest.NeedRoot(t, "to have cgroups")
 	n := newNode(t)
 	c := n.start()
 	c.start(n.spec("x", "true"))

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/backstay/backstay/internal/hosttest"
 	"github.com/backstay/backstay/internal/keeperwire"
 )
 
@@ -15,7 +16,7 @@ import (
 // that was born in its cgroup.
 func TestKeeperStartedByTheAgentIsNotPartOfIt(t *testing.T) {
 	t.Parallel()
-	needRoot(t)
+	hosttest.NeedRoot(t, "to write the cgroup hierarchy")
 	n := newNode(t)
 	c := n.start()
 	agent := n.spec(keeperwire.AgentID, "read x < "+n.logs+"/go; setsid "+binary+" run "+n.dir+" 2>>"+n.dir+"/keeper.log & sleep 1000")
@@ -43,7 +44,7 @@ func TestKeeperStartedByTheAgentIsNotPartOfIt(t *testing.T) {
 
 func TestCgroupRemovedByHand(t *testing.T) {
 	t.Parallel()
-	needRoot(t)
+	hosttest.NeedRoot(t, "to write the cgroup hierarchy")
 	n := newNode(t)
 	c := n.start()
 	s := n.spec("cg", "cat /proc/self/cgroup; exit 0")
@@ -62,7 +63,7 @@ func TestCgroupRemovedByHand(t *testing.T) {
 // TestLostRecordsAreSwept has a process in our tree that no record knows.
 func TestLostRecordsAreSwept(t *testing.T) {
 	t.Parallel()
-	needRoot(t)
+	hosttest.NeedRoot(t, "to write the cgroup hierarchy")
 	n := newNode(t)
 	c := n.start()
 	c.up(n.spec("lost", "exec sleep 1000"))
@@ -77,7 +78,7 @@ func TestLostRecordsAreSwept(t *testing.T) {
 
 func TestAsInitOfAContainer(t *testing.T) {
 	t.Parallel()
-	needRoot(t)
+	hosttest.NeedRoot(t, "to write the cgroup hierarchy")
 	n := newNode(t)
 	n.launchAs("/usr/bin/unshare")
 	_ = n.cmd.Process.Kill()
@@ -106,7 +107,7 @@ func TestAsInitOfAContainer(t *testing.T) {
 
 func TestReadOnlyCgroupsAreDoneWithout(t *testing.T) {
 	t.Parallel()
-	needRoot(t)
+	hosttest.NeedRoot(t, "to write the cgroup hierarchy")
 	n := newNode(t)
 	_ = os.Mkdir(n.dir, 0o700)
 	ro := `for m in $(awk '/ - cgroup2 /{print $5}' /proc/self/mountinfo); do mount -o remount,bind,ro $m; done; exec "$0" run "$1"`

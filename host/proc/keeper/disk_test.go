@@ -8,13 +8,14 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/backstay/backstay/internal/hosttest"
 	"github.com/backstay/backstay/internal/keeperwire"
 	"github.com/backstay/backstay/internal/restart"
 )
 
 func TestFullDiskNeverStopsAService(t *testing.T) {
 	t.Parallel()
-	needRoot(t)
+	hosttest.NeedRoot(t, "to mount a disk of its own")
 	n := newNode(t)
 	mount(t, n.logs, "size=256k")
 	c := n.start()
@@ -51,7 +52,7 @@ func mount(t *testing.T, dir, options string) {
 
 func TestReadOnlyDiskDropsAndRecovers(t *testing.T) {
 	t.Parallel()
-	needRoot(t)
+	hosttest.NeedRoot(t, "to mount a disk of its own")
 	n := newNode(t)
 	mount(t, n.logs, "size=1m")
 	if err := syscall.Mount("", n.logs, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
@@ -76,7 +77,7 @@ func TestReadOnlyDiskDropsAndRecovers(t *testing.T) {
 // waits, and nothing else does.
 func TestHungDiskHoldsNoRestartUp(t *testing.T) {
 	t.Parallel()
-	needRoot(t)
+	hosttest.NeedRoot(t, "to mount a disk of its own")
 	n := newNode(t)
 	freeze := freezable(t, n.logs)
 	c := n.start()

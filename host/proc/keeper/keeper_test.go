@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/backstay/backstay/internal/hosttest"
 	"github.com/backstay/backstay/internal/keeperwire"
 	"github.com/backstay/backstay/internal/restart"
 )
@@ -57,7 +58,7 @@ func TestRestartsByItself(t *testing.T) {
 
 func TestEnvironmentAndIDs(t *testing.T) {
 	t.Parallel()
-	needRoot(t)
+	hosttest.NeedRoot(t, "to change users")
 	n := newNode(t)
 	c := n.start()
 	s := n.spec("env", "env; id -u; id -g; id -G; umask; ulimit -n; cat /proc/self/oom_score_adj; nice; pwd; echo again >/dev/stdout; echo end")

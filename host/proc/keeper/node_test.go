@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/backstay/backstay/internal/hosttest"
 	"github.com/backstay/backstay/internal/keeperwire"
 	"github.com/backstay/backstay/internal/restart"
 )
@@ -32,17 +33,6 @@ func cannot(t *testing.T, format string, args ...any) {
 		t.Fatalf("BACKSTAY_NEED_ROOT=1, but there is "+format, args...)
 	}
 	t.Skipf("there is "+format, args...)
-}
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	switch {
-	case os.Getuid() == 0:
-	case os.Getenv("BACKSTAY_NEED_ROOT") == "1":
-		t.Fatal("BACKSTAY_NEED_ROOT=1, but this is not root")
-	default:
-		t.Skip("needs root")
-	}
 }
 
 // newNode makes a node whose keeper does not run yet. All that it leaves is
@@ -72,7 +62,7 @@ func newNode(t *testing.T) *node {
 
 // unprivileged has the keeper run as nobody, without cgroups.
 func (n *node) unprivileged() *node {
-	needRoot(n.t)
+	hosttest.NeedRoot(n.t, "to run a keeper as somebody else")
 	n.uid = 65534
 	_ = os.Chown(filepath.Dir(n.dir), 65534, 65534)
 	_ = os.Chown(n.logs, 65534, 65534)

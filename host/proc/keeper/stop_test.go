@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/backstay/backstay/internal/hosttest"
 	"github.com/backstay/backstay/internal/keeperwire"
 	"github.com/backstay/backstay/internal/restart"
 )
@@ -132,7 +133,7 @@ func TestStopAndStartAgainIsNoFailure(t *testing.T) {
 // SIGKILL waits as it does for a process in D state.
 func TestUnkillableChildHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
-	needRoot(t)
+	hosttest.NeedRoot(t, "to freeze a child by its cgroup")
 	n := newNode(t)
 	frozen := freezer(t) + "/" + strings.ReplaceAll(strings.Trim(n.dir, "/"), "/", "-")
 	if err := os.Mkdir(frozen, 0o755); err != nil {
