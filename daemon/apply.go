@@ -201,11 +201,8 @@ func services(f *config.File) map[string]supervise.Service {
 func (a *agent) settle(ctx context.Context, d *desired) {
 	waiting, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
-	err := a.registry.Settle(waiting)
-	if err != nil {
+	if err := a.registry.Settle(waiting); err != nil {
 		a.log.WarnContext(ctx, "a proxy has not yet taken the file", "why", err.Error())
-	}
-	if err != nil {
 		return // it may still listen there; see [agent.tidy]
 	}
 	a.tryLetGo(ctx, a.gone(d))
