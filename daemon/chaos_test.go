@@ -118,7 +118,7 @@ func TestUnitsKeeperLeavesAndAdopts(t *testing.T) {
 	if got := n.status().Role("keeper").PID; got != unit.Pid {
 		t.Errorf("the keeper is pid %d, and the unit started %d", got, unit.Pid)
 	}
-	k := runningKeeper(t.Context(), n.opt.Dirs)
+	k := n.keeper()
 	must(t, k.Leave(t.Context()))
 	must(t, k.Close())
 	n.ends(unit)

@@ -17,11 +17,8 @@ import (
 	"github.com/backstay/backstay/host/proc/keeperclient"
 )
 
-// Bounds of a claim.
-const (
-	claimWithin = time.Second            // a keeper that lives answers sooner
-	lockNow     = 100 * time.Millisecond // nobody lets go of the lock but by ending
-)
+// lockNow is how long a lock is waited for: nobody lets go of it but by ending.
+const lockNow = 100 * time.Millisecond
 
 // frontLock is the file that a front holds locked. That it is there says that
 // what runs was started by one; [Agent] takes it away.
@@ -34,43 +31,71 @@ func claim(ctx context.Context, o *UpOptions) (lock *os.File, err error) {
 	if o.Dirs, err = o.Dirs.absolute(); err != nil {
 		return nil, err
 	}
-	k := runningKeeper(ctx, o.Dirs)
-	if k != nil {
-		defer func() { _ = k.Close() }()
-		if !exists(frontLock(o.Dirs)) {
-			return nil, alreadyRunning(o.Dirs, fmt.Sprintf("its keeper is pid %d", k.Welcome().PID))
+	if !exists(frontLock(o.Dirs)) {
+		if err := errors.Join(vacant(ctx, o.Dirs), agentless(ctx, o.Dirs)); err != nil {
+			return nil, err
 		}
 	}
 	if err := o.Dirs.make(); err != nil {
 		return nil, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, lockNow)
-	defer cancel()
-	if lock, err = proc.Lock(waiting, frontLock(o.Dirs)); err != nil {
+	if lock, err = lockAtOnce(ctx, frontLock(o.Dirs)); err != nil {
 		return nil, alreadyRunning(o.Dirs, "another up looks after it")
 	}
 	if err := lock.Truncate(0); err != nil { // what the front before has left there
 		return nil, errors.Join(fmt.Errorf("claim %s: %w", o.Dirs.Run, err), lock.Close())
 	}
-	if k == nil {
-		return lock, nil
-	}
-	if err := wake(ctx, k, o); err != nil {
+	if err := takeKeeper(ctx, o); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	_, _ = fmt.Fprintf(o.Out, "a backstay runs here already, its keeper is pid %d: taking it over\n", k.Welcome().PID)
 	return lock, nil
 }
 
-// runningKeeper returns the keeper of these directories, nil if there is none.
-func runningKeeper(ctx context.Context, d Dirs) *keeperclient.Client {
-	ctx, cancel := context.WithTimeout(ctx, claimWithin)
-	defer cancel()
-	k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: filepath.Join(d.Keeper(), "sock")})
+// takeKeeper takes over the keeper that an earlier front has left, if there is one.
+func takeKeeper(ctx context.Context, o *UpOptions) error {
+	k, err := runningKeeper(ctx, o.Dirs)
+	if k == nil && ctx.Err() == nil {
+		return nil // one that is frozen is killed by [keepKeeper], and another started
+	}
 	if err != nil {
+		return err
+	}
+	defer func() { _ = k.Close() }()
+	if err := wake(ctx, k, o); err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(o.Out, "a backstay runs here already, its keeper is pid %d: taking it over\n", k.Welcome().PID)
+	return nil
+}
+
+// runningKeeper returns the keeper of these directories, nil if there is none. One
+// that says nothing is an error and not none: it may be frozen, or get no CPU.
+func runningKeeper(ctx context.Context, d Dirs) (*keeperclient.Client, error) {
+	k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: filepath.Join(d.Keeper(), "sock")})
+	if err != nil && (ctx.Err() != nil || errors.Is(err, keeperclient.ErrSilent)) {
+		return nil, fmt.Errorf("look for a keeper: %w", err)
+	}
+	return k, nil
+}
+
+// agentless is an error where an agent runs, with a keeper or between two.
+func agentless(ctx context.Context, d Dirs) error {
+	path := filepath.Join(d.Run, "agent.lock")
+	if !exists(path) {
 		return nil
 	}
-	return k
+	lock, err := lockAtOnce(ctx, path)
+	if err != nil {
+		return alreadyRunning(d, "its agent is between two keepers")
+	}
+	return lock.Close() //nolint:wrapcheck // it names the file
+}
+
+// lockAtOnce locks the file at path, if nobody has.
+func lockAtOnce(ctx context.Context, path string) (*os.File, error) {
+	ctx, cancel := context.WithTimeout(ctx, lockNow)
+	defer cancel()
+	return proc.Lock(ctx, path) //nolint:wrapcheck // it tells its story
 }
 
 // wake sees to it that k has an agent: the front before may have been killed

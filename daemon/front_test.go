@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -87,7 +88,7 @@ func TestNextFrontTakesOver(t *testing.T) {
 	if !n.ends(second) {
 		t.Errorf("the second front ended badly:\n%s", n.said())
 	}
-	if k := runningKeeper(t.Context(), n.opt.Dirs); k != nil {
+	if k := n.keeper(); k != nil {
 		_ = k.Close()
 		t.Error("the keeper is still there")
 	}
@@ -104,7 +105,7 @@ func TestNextFrontEndsDown(t *testing.T) {
 	must(t, n.client.Down(t.Context(), func(api.Progress) error { return nil }))
 	must(t, first.Kill())
 	n.ends(first)
-	k := runningKeeper(t.Context(), n.opt.Dirs)
+	k := n.keeper()
 	must(t, endOne(t.Context(), k, agentID))
 	must(t, k.Close())
 	n.up()
@@ -131,6 +132,46 @@ func TestFrontTakesNothingThatIsNotItsOwn(t *testing.T) {
 	}
 }
 
+// A keeper that says nothing for a while is there all the same: nothing is taken
+// from it, and nothing is started beside it.
+func TestKeeperThatIsSlowIsNotNone(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	must(t, n.opt.Dirs.make())
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: filepath.Join(n.opt.Dirs.Keeper(), "sock"), Net: "unixpacket"})
+	must(t, err)
+	defer func() { _ = l.Close() }() // nobody accepts; the kernel does
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if lock, err := claim(ctx, &UpOptions{Options: n.opt, Out: io.Discard}); err == nil {
+		_ = lock.Close()
+		t.Error("a front took what another has started")
+	}
+	if vacant(ctx, n.opt.Dirs) == nil {
+		t.Error("an agent would be started beside it")
+	}
+	if exists(frontLock(n.opt.Dirs)) {
+		t.Error("it is a front's now")
+	}
+}
+
+// Between two keepers there is still the agent that a unit has started.
+func TestAgentWithoutAKeeperIsNoFronts(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	must(t, n.opt.Dirs.make())
+	agent, err := proc.Lock(t.Context(), filepath.Join(n.opt.Dirs.Run, "agent.lock"))
+	must(t, err)
+	o := &UpOptions{Options: n.opt, Out: io.Discard}
+	if _, err := claim(t.Context(), o); codeOf(err) != "already_running" || exists(frontLock(n.opt.Dirs)) {
+		t.Errorf("a front: %v", err)
+	}
+	must(t, agent.Close())
+	lock, err := claim(t.Context(), o)
+	must(t, err)
+	must(t, lock.Close())
+}
+
 // What does not end by itself in time is killed with all it has left behind: no
 // process is left that no keeper knows.
 func TestNothingIsLeftToNobody(t *testing.T) {
@@ -138,7 +179,7 @@ func TestNothingIsLeftToNobody(t *testing.T) {
 	n := start(t, versionFile)
 	n.whole("shop", 1)
 	ctx := t.Context()
-	k := runningKeeper(ctx, n.opt.Dirs)
+	k := n.keeper()
 	defer func() { _ = k.Close() }()
 	pidFile := n.dir + "/child.pid"
 	must(t, k.Put(ctx, keeperwire.Spec{
@@ -233,7 +274,7 @@ func TestFrontWithoutKeeperLeavesNoAgent(t *testing.T) {
 	boot := filepath.Join(n.opt.Dirs.Keeper(), "boot")
 	must(t, os.Remove(boot))
 	must(t, os.MkdirAll(filepath.Join(boot, "in the way"), 0o700))
-	k := runningKeeper(t.Context(), n.opt.Dirs)
+	k := n.keeper()
 	must(t, k.KillKeeper())
 	must(t, k.Close())
 	if n.ends(n.up()) {
@@ -301,7 +342,7 @@ func TestFrontThatCannotBeginLeavesNothing(t *testing.T) {
 			if n.ends(n.up()) {
 				t.Error("it ended well")
 			}
-			if k := runningKeeper(t.Context(), n.opt.Dirs); k != nil {
+			if k := n.keeper(); k != nil {
 				_ = k.Close()
 				t.Errorf("a keeper is left\n%s", n.story())
 			}

@@ -217,6 +217,14 @@ func (n *node) kill(name string) {
 	})
 }
 
+// keeper returns the keeper that runs, nil if there is none.
+func (n *node) keeper() *keeperclient.Client {
+	n.Helper()
+	k, err := runningKeeper(n.Context(), n.opt.Dirs)
+	must(n, err)
+	return k
+}
+
 func (n *node) story() string {
 	var b bytes.Buffer
 	for _, f := range []string{n.opt.Dirs.Keeper() + "/keeper.log", n.opt.Dirs.Log + "/backstay/agent.log", n.opt.Dirs.Log + "/backstay/proxy.log", n.dir + "/front.out"} {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -42,9 +43,12 @@ func vacant(ctx context.Context, d Dirs) error {
 	if err != nil {
 		return err
 	}
-	k := runningKeeper(ctx, d)
-	if k == nil {
-		return nil
+	k, err := runningKeeper(ctx, d)
+	switch {
+	case errors.Is(err, keeperclient.ErrSilent):
+		return alreadyRunning(d, "its keeper does not answer just now")
+	case k == nil:
+		return err
 	}
 	defer func() { _ = k.Close() }()
 	return alreadyRunning(d, fmt.Sprintf("its keeper is pid %d", k.Welcome().PID))
