@@ -11,11 +11,6 @@ const (
 	UntilClose                 // answers only: ends with the connection
 )
 
-var bodyNames = [...]string{"none", "length", "chunked", "until close"}
-
-// String names the kind.
-func (k BodyKind) String() string { return bodyNames[k] }
-
 // Body is the frame of a body (RFC 9112 6.3).
 type Body struct {
 	Kind   BodyKind

@@ -67,8 +67,8 @@ func TestKindsOfFields(t *testing.T) {
 		"TE": hop, "Trailer": hop, "Proxy": hop, "Keep-Alive": hop, "Proxy-Connection": hop, "Proxy-Authorization": hop,
 		"Proxy-Authenticate": hop, "HTTP2-Settings": hop, "Content_Length": hop, "Transfer_Encoding": hop, "X_Real_IP": hop,
 		"X_Forwarded_For": hop, "X-Forwarded_For": hop, "X_Forwarded-Host": hop, "X_Forwarded-By": hop,
-		"Hosts": other, "Cookie": other, "Accept": other, "X-Forwards": other, "X-ForwardedFor": other, "Content-Lengths": other, "X": other, "": other,
-		"X-Forwarded": other, "XX-Forwarded-For": other, "Authorization": other,
+		"Hosts": other, "Date": other, "From": other, "Cookie": other, "Accept": other, "X-Forwards": other, "X-ForwardedFor": other, "Content-Lengths": other, "X": other, "": other,
+		"X-Forwarded": other, "A-Forwarded-By": other, "XX-Forwarded-For": other, "Authorization": other,
 	} {
 		if got := kindOf([]byte(name)); got != want {
 			t.Errorf("%s: got %d, want %d", name, got, want)
