@@ -84,7 +84,7 @@ func (h *head) line(b []byte) (from, to int, err error) {
 	if to > h.next && b[to-1] == '\r' {
 		to--
 	}
-	if err := badByte(b[min(h.seen, to):to]); err != nil {
+	if err := badByte(b[h.seen:to]); err != nil {
 		return 0, 0, err
 	}
 	if to == end {
