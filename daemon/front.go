@@ -31,10 +31,8 @@ func claim(ctx context.Context, o *UpOptions) (lock *os.File, err error) {
 	if o.Dirs, err = o.Dirs.absolute(); err != nil {
 		return nil, err
 	}
-	if !exists(frontLock(o.Dirs)) {
-		if err := errors.Join(vacant(ctx, o.Dirs), agentless(ctx, o.Dirs)); err != nil {
-			return nil, err
-		}
+	if err := untaken(ctx, o.Dirs); err != nil {
+		return nil, err
 	}
 	if err := o.Dirs.make(); err != nil {
 		return nil, err
@@ -78,11 +76,14 @@ func runningKeeper(ctx context.Context, d Dirs) (*keeperclient.Client, error) {
 	return k, nil
 }
 
-// agentless is an error where an agent runs, with a keeper or between two.
-func agentless(ctx context.Context, d Dirs) error {
-	path := filepath.Join(d.Run, "agent.lock")
-	if !exists(path) {
+// untaken is an error where what runs was not started by a front.
+func untaken(ctx context.Context, d Dirs) error {
+	if exists(frontLock(d)) {
 		return nil
+	}
+	path := filepath.Join(d.Run, "agent.lock")
+	if err := vacant(ctx, d); err != nil || !exists(path) {
+		return err
 	}
 	lock, err := lockAtOnce(ctx, path)
 	if err != nil {

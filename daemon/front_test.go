@@ -132,17 +132,25 @@ func TestFrontTakesNothingThatIsNotItsOwn(t *testing.T) {
 	}
 }
 
-// A keeper that says nothing for a while is there all the same: nothing is taken
-// from it, and nothing is started beside it.
-func TestKeeperThatIsSlowIsNotNone(t *testing.T) {
-	t.Parallel()
+// muteKeeper is a node whose keeper takes every connection and says nothing, and a
+// context that is soon done.
+func muteKeeper(t *testing.T) (*node, context.Context) {
+	t.Helper()
 	n := newNode(t)
 	must(t, n.opt.Dirs.make())
 	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: filepath.Join(n.opt.Dirs.Keeper(), "sock"), Net: "unixpacket"})
 	must(t, err)
-	defer func() { _ = l.Close() }() // nobody accepts; the kernel does
+	t.Cleanup(func() { _ = l.Close() }) // nobody accepts; the kernel does
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
+	t.Cleanup(cancel)
+	return n, ctx
+}
+
+// A keeper that says nothing for a while is there all the same: nothing is taken
+// from it, and nothing is started beside it.
+func TestKeeperThatIsSlowIsNotNone(t *testing.T) {
+	t.Parallel()
+	n, ctx := muteKeeper(t)
 	if lock, err := claim(ctx, &UpOptions{Options: n.opt, Out: io.Discard}); err == nil {
 		_ = lock.Close()
 		t.Error("a front took what another has started")
@@ -152,6 +160,19 @@ func TestKeeperThatIsSlowIsNotNone(t *testing.T) {
 	}
 	if exists(frontLock(n.opt.Dirs)) {
 		t.Error("it is a front's now")
+	}
+}
+
+// A front that ends before a slow keeper has answered starts none, and its own end
+// is no failure to start one: that would hide why it ends.
+func TestFrontThatEndsStartsNoKeeper(t *testing.T) {
+	t.Parallel()
+	n, ctx := muteKeeper(t)
+	if err := keepKeeper(ctx, n.opt, &lastBeat{}); err != nil {
+		t.Errorf("it ends with %v", err)
+	}
+	if exists(filepath.Join(n.opt.Dirs.Keeper(), "boot")) {
+		t.Error("it has begun to start one")
 	}
 }
 

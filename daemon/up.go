@@ -80,7 +80,10 @@ func keepKeeper(ctx context.Context, o Options, last *lastBeat) error {
 			_ = k.Close()
 			continue
 		}
-		if err := launchKeeper(ctx, o); err != nil {
+		if ctx.Err() != nil { // the keeper may be there, and only slow
+			return nil
+		}
+		if err := launchKeeper(ctx, o); err != nil && ctx.Err() == nil {
 			if first {
 				return err
 			}
