@@ -246,15 +246,15 @@ func (a *agent) meet(_ context.Context, k *keeperclient.Client, slots []keeperwi
 }
 
 // salvage asks the proxy for its sockets: agent and keeper died at once, and it
-// has the only copies. One that does not answer hangs; its sockets die with it,
-// and can be bound anew.
+// has the only copies. The sockets of one that hangs die with it, and can be
+// bound anew.
 func (a *agent) salvage(ctx context.Context, k *keeperclient.Client, slots []keeperwire.Slot) map[string]*os.File {
 	for _, s := range slots {
 		if s.ID != proxyID || s.PID == 0 {
 			continue
 		}
-		found, err := sock.Collect(ctx, filepath.Join(a.Dirs.proxy(), "files"))
-		if err == nil {
+		found, err := a.proxy.collect(ctx, int(s.PID))
+		if err == nil || ctx.Err() != nil {
 			return found
 		}
 		a.log.ErrorContext(ctx, "proxy does not give its sockets back, killing it", "pid", s.PID, "why", err.Error())

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/host/proc"
+	"github.com/backstay/backstay/host/sock"
 )
 
 // Bounds of a proxy's unanswered.
@@ -25,6 +28,9 @@ const (
 	// taken for starved: a quarter. One that hangs waits for none; what wakes now
 	// and then on a busy host, as a thread of its runtime does, waits for far less.
 	hungry = 4
+	// proxyGivesWithin is how long it may take to give its sockets back: one that
+	// hangs is killed after the third time.
+	proxyGivesWithin = 2 * time.Second
 )
 
 // waits tells for how much of span, the time since it was made, a process has
@@ -96,6 +102,14 @@ func (s *unanswered) starved(now time.Time) bool {
 	return true
 }
 
+// before says what the proxy was before it was taken to hang.
+func (s *unanswered) before() string {
+	if s.slow == "" {
+		return ""
+	}
+	return "; before, " + s.slow
+}
+
 // watch kills a proxy that does not answer: roles that hang are healed like
 // those that die. One that only gets no CPU is asked on for a while.
 func (p *proxy) watch(ctx context.Context) error {
@@ -111,23 +125,54 @@ func (p *proxy) watch(ctx context.Context) error {
 		err := p.alive(ctx)
 		switch {
 		case ctx.Err() != nil: // and the question was broken off
-		case err == nil, p.young(), p.pid() == 0: // one that is dead is the keeper's business
-			if err == nil && quiet.slow != "" {
-				p.say(ctx, "slow", "running", "it answers again")
-			}
+		case err == nil:
+			p.answered(ctx, &quiet)
+		case p.young(), p.pid() == 0: // one that is dead is the keeper's business
 			quiet = unanswered{}
-		case p.hangs(ctx, &quiet, asked):
+		case p.hangs(ctx, p.pid(), &quiet, time.Since(asked)-proxyAskWithin):
 			p.kill(ctx, quiet, err)
 			quiet = unanswered{}
 		}
 	}
 }
 
-// hangs takes that a question that was asked at the time asked has no answer. It
-// says once that the proxy is starved.
-func (p *proxy) hangs(ctx context.Context, s *unanswered, asked time.Time) bool {
-	was, now := s.slow, time.Now()
-	hangs := s.missed(now, now.Sub(asked)-proxyAskWithin, func() waits { return p.look(p.pid()) })
+// collect asks the proxy, process pid, for copies of its sockets: it is asked on as
+// long as it is only starved.
+func (p *proxy) collect(ctx context.Context, pid int) (map[string]*os.File, error) {
+	tick := time.NewTicker(proxyAskEvery)
+	defer tick.Stop()
+	for quiet := (unanswered{}); ; {
+		asked := time.Now()
+		asking, cancel := context.WithTimeout(ctx, proxyGivesWithin)
+		found, err := sock.Collect(asking, filepath.Join(p.dir, "files"))
+		cancel()
+		if err == nil {
+			p.answered(ctx, &quiet)
+			return found, nil
+		}
+		if ctx.Err() != nil || p.hangs(ctx, pid, &quiet, time.Since(asked)-proxyGivesWithin) {
+			return nil, fmt.Errorf("%w, asked %d times%s", err, quiet.misses, quiet.before())
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// answered takes that the proxy has answered.
+func (p *proxy) answered(ctx context.Context, s *unanswered) {
+	if s.slow != "" {
+		p.say(ctx, "slow", "running", "it answers again")
+	}
+	*s = unanswered{}
+}
+
+// hangs takes that a question to process pid was given up, so much later than it
+// should have been. It says once that the proxy is starved.
+func (p *proxy) hangs(ctx context.Context, pid int, s *unanswered, late time.Duration) bool {
+	was := s.slow
+	hangs := s.missed(time.Now(), late, func() waits { return p.look(pid) })
 	if was == "" && s.slow != "" {
 		p.say(ctx, "running", "slow", s.slow)
 	}
@@ -156,10 +201,7 @@ func (p *proxy) young() bool {
 }
 
 func (p *proxy) kill(ctx context.Context, s unanswered, why error) {
-	reason := fmt.Sprintf("no answer to %d questions in a row: %v", s.misses, why)
-	if s.slow != "" {
-		reason += "; before, " + s.slow
-	}
+	reason := fmt.Sprintf("no answer to %d questions in a row: %v%s", s.misses, why, s.before())
 	p.log.ErrorContext(ctx, "proxy hangs, killing it", "why", reason)
 	p.events.Record(backstay.Event{Kind: backstay.RoleKilled, Ref: backstay.NewRef("role", "proxy"), Because: reason})
 	if err := p.end(ctx, reason); err != nil && !errors.Is(err, context.Canceled) {

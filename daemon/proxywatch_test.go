@@ -3,7 +3,10 @@ package daemon
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,6 +14,7 @@ import (
 	"time"
 
 	"github.com/backstay/backstay"
+	"github.com/backstay/backstay/host/sock"
 	"github.com/backstay/backstay/l7"
 )
 
@@ -138,5 +142,56 @@ func TestSilenceThatALateAgentHearsProvesNothing(t *testing.T) {
 		if hangs != want || !want && !strings.HasPrefix(s.slow, "the agent that asks it has waited") {
 			t.Errorf("%v late each time: hangs %v, %s", late, hangs, s.slow)
 		}
+	}
+}
+
+// giver serves what a proxy gives back, but hears nothing of the first so many
+// questions. It returns a line to that proxy.
+func giver(t *testing.T, deaf int, part time.Duration) *proxy {
+	t.Helper()
+	dir := t.TempDir()
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: filepath.Join(dir, "files"), Net: "unixpacket"})
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range deaf {
+			if c, err := l.AcceptUnix(); err == nil {
+				defer func() { _ = c.Close() }()
+			}
+		}
+		give := func() map[string]*os.File { return map[string]*os.File{"bind=x": os.Stdout} }
+		_ = sock.Receive(ctx, l, func(string, *os.File) error { return nil }, give)
+	}()
+	t.Cleanup(func() { cancel(); _ = l.Close(); <-done })
+	p := newProxy(dir, nil, &board{}, slog.New(slog.DiscardHandler), &recorder{})
+	p.look = func(pid int) waits {
+		if pid != 7 {
+			t.Errorf("it looks at %d", pid)
+		}
+		return hunger(share(part))
+	}
+	return p
+}
+
+// One that holds the only copies of its sockets, and gets no CPU, is asked on for
+// them: its death would lose what it has in flight.
+func TestStarvedProxyGivesItsSocketsBackLate(t *testing.T) {
+	t.Parallel()
+	p := giver(t, 4, 900*time.Millisecond)
+	found, err := p.collect(t.Context(), 7)
+	must(t, err)
+	if len(found) != 1 || found["bind=x"] == nil {
+		t.Fatalf("%v", found)
+	}
+	must(t, found["bind=x"].Close())
+}
+
+func TestProxyThatHangsGivesNothingBack(t *testing.T) {
+	t.Parallel()
+	found, err := giver(t, 4, 0).collect(t.Context(), 7)
+	if err == nil || len(found) > 0 || !strings.Contains(err.Error(), "asked 3 times") {
+		t.Errorf("%v, %v", found, err)
 	}
 }
