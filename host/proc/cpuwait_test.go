@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/backstay/backstay/internal/hosttest"
 )
 
 // spin returns a process that does nothing but work, all of them on one CPU.
@@ -35,7 +37,7 @@ func spin(t *testing.T) int {
 // CPU, and nobody else's wait is counted as the other's.
 func TestStarvedIsToldFromStopped(t *testing.T) {
 	if _, err := os.Stat("/proc/self/schedstat"); err != nil {
-		t.Skip("this kernel keeps no count of it")
+		hosttest.Cannot(t, "count of waits for a CPU in this kernel: %v", err)
 	}
 	starved, stopped := spin(t), spin(t)
 	spin(t)

@@ -32,7 +32,7 @@ func must(t *testing.T, err error) {
 
 func TestWitnessKnowsTheExitOfWhatIsGone(t *testing.T) {
 	if !kernelTells(t) {
-		t.Skip("Linux before 6.15 does not tell")
+		t.Skip("Linux before 6.15 does not tell the exit of what is gone: docs/rooms/keeper.md")
 	}
 	for script, want := range map[string]syscall.WaitStatus{"exit 7": 7 << 8, "kill -9 $$": 9} {
 		cmd := exec.Command("/bin/sh", "-c", "read x; "+script)

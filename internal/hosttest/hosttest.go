@@ -9,11 +9,26 @@ import (
 	"testing"
 )
 
-// NeedRoot skips tb without root; why says what for. Where BACKSTAY_NEED_ROOT=1,
-// as in CI, a missing root fails it: a skip is a promise kept elsewhere.
+// promised reports whether nothing that needs root, or something of the kernel, may
+// be skipped here, as in CI: a skip is a promise kept elsewhere.
+func promised() bool { return os.Getenv("BACKSTAY_NEED_ROOT") == "1" }
+
+// Cannot skips tb for want of something that this host has not; the words say what.
+// Where BACKSTAY_NEED_ROOT=1 it fails tb instead.
+func Cannot(tb testing.TB, format string, args ...any) {
+	tb.Helper()
+	lacks := "there is no " + fmt.Sprintf(format, args...)
+	if promised() {
+		tb.Fatal("BACKSTAY_NEED_ROOT=1, but " + lacks)
+	}
+	tb.Skip(lacks)
+}
+
+// NeedRoot skips tb without root; why says what for. Where BACKSTAY_NEED_ROOT=1 it
+// fails tb instead.
 func NeedRoot(tb testing.TB, why string) {
 	tb.Helper()
-	skip, fail := decide(os.Geteuid(), os.Getenv("BACKSTAY_NEED_ROOT") == "1")
+	skip, fail := decide(os.Geteuid(), promised())
 	switch {
 	case fail:
 		tb.Fatal("BACKSTAY_NEED_ROOT=1, but this is not root, which it needs " + why)

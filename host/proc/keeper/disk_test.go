@@ -110,12 +110,12 @@ func freezable(t *testing.T, dir string) (freeze func(how string)) {
 	}
 	for _, argv := range [][]string{{"truncate", "-s", "16M", img}, {"mkfs.ext4", "-q", img}, {"mount", "-o", "loop", img, dir}} {
 		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-			cannot(t, "no loop device or no ext4: %v: %s", argv, out)
+			hosttest.Cannot(t, "loop device with ext4: %v: %s", argv, out)
 		}
 	}
 	freeze = func(how string) {
 		if out, err := exec.Command("fsfreeze", how, dir).CombinedOutput(); err != nil && how == "-f" {
-			cannot(t, "no fsfreeze: %s", out)
+			hosttest.Cannot(t, "fsfreeze: %s", out)
 		}
 	}
 	t.Cleanup(func() {

@@ -26,15 +26,6 @@ type node struct {
 	env  []string
 }
 
-// cannot skips what this host has no means for, but never where it was promised.
-func cannot(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("BACKSTAY_NEED_ROOT") == "1" {
-		t.Fatalf("BACKSTAY_NEED_ROOT=1, but there is "+format, args...)
-	}
-	t.Skipf("there is "+format, args...)
-}
-
 // newNode makes a node whose keeper does not run yet. All that it leaves is
 // killed at the end.
 func newNode(t *testing.T) *node {

@@ -174,7 +174,7 @@ func freezer(t *testing.T) (dir string) {
 	}
 	dir = t.TempDir()
 	if err := syscall.Mount("cgroup", dir, "cgroup", 0, "freezer"); err != nil {
-		cannot(t, "no cgroup v1 freezer: %v", err)
+		hosttest.Cannot(t, "cgroup v1 freezer: %v", err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
 	return dir
