@@ -212,6 +212,10 @@ func serving(i inst) bool { return i.serves && !i.leaving }
 func isGood(i inst) bool  { return i.good && !i.leaving }
 func isAway(i inst) bool  { return i.leaving }
 
+// inTraffic reports whether requests may still come to i: one that was told to
+// leave takes them until its withdrawal is acknowledged.
+func inTraffic(i inst) bool { return i.Ready && !i.Drained }
+
 // say tells people, and keeps it.
 func (p *planner) say(text string) {
 	p.d.say(p.Now, text)

@@ -206,7 +206,7 @@ func (p *planner) finish() {
 		return
 	}
 	if len(p.away) > 0 || number(p.here, isAway) > 0 {
-		if p.d.State == Rolling {
+		if p.d.State == Rolling && number(p.away, inTraffic) == 0 {
 			p.become(Finishing, "")
 			p.clock()
 		}

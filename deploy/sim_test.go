@@ -210,6 +210,10 @@ func (w *world) plan() {
 		w.carry(s)
 	}
 	again, more := Plan(w.view())
+	if d.State == Rolling && again.State == Finishing {
+		w.plan() // what was told to leave is out of traffic: a fact of its own
+		return
+	}
 	for _, s := range more {
 		if s.Do != Await && s.Do != Prune {
 			w.broken("planned twice: %v, after %v in %s", s, steps, d.State)
@@ -298,6 +302,10 @@ func (w *world) check(v View, d Deploy, steps []Step) {
 	for _, i := range v.Instances {
 		if serves(i) {
 			releases[i.Release] = true
+		}
+		leaves := i.Release != d.name(d.To) || slices.Contains(d.Before, i.ID)
+		if d.State == Finishing && v.Deploy.State == Rolling && leaves && i.Ready && !i.Drained {
+			w.broken("all traffic is said to have moved while %s takes some", i.ID)
 		}
 	}
 	if len(releases) > 2 {
