@@ -67,6 +67,9 @@ func TestKindsOfFields(t *testing.T) {
 		"TE": hop, "Trailer": hop, "Proxy": hop, "Keep-Alive": hop, "Proxy-Connection": hop, "Proxy-Authorization": hop,
 		"Proxy-Authenticate": hop, "HTTP2-Settings": hop, "Content_Length": hop, "Transfer_Encoding": hop, "X_Real_IP": hop,
 		"X_Forwarded_For": hop, "X-Forwarded_For": hop, "X_Forwarded-Host": hop, "X_Forwarded-By": hop,
+		"X-Real_IP": hop, "X_Real-IP": hop, "x.real~ip": hop, "Content.Length": hop, "CONTENT!LENGTH": hop, "Transfer.Encoding": hop,
+		"X.Forwarded.For": hop, "X-Forwarded.Host": hop, "X'Forwarded-For": hop, "X-Forwarded*By": hop,
+		"X0Real-IP": other, "X-RealAIP": other, "Content0Length": other, "TransferZEncoding": other, "X-Forwarded0By": other, "XaForwarded-For": other,
 		"Hosts": other, "Date": other, "From": other, "Cookie": other, "Accept": other, "X-Forwards": other, "X-ForwardedFor": other, "Content-Lengths": other, "X": other, "": other,
 		"X-Forwarded": other, "A-Forwarded-By": other, "XX-Forwarded-For": other, "Authorization": other,
 	} {

@@ -61,10 +61,8 @@ func kindOf9(name []byte) kind {
 	switch {
 	case Same(name, "x-real-ip"), Same(name, "forwarded"):
 		return vouched
-	case Same(name, "x_real_ip"):
-		return hop
 	}
-	return other
+	return when(twin(name, "x-real-ip"), hop)
 }
 
 func kindOf10(name []byte) kind {
@@ -81,14 +79,14 @@ func kindOf14(name []byte) kind {
 	switch {
 	case Same(name, "content-length"):
 		return contentLength
-	case Same(name, "content_length"), Same(name, "http2-settings"):
+	case twin(name, "content-length"), Same(name, "http2-settings"):
 		return hop
 	}
 	return kindOfX(name)
 }
 
-// kindOfLong also finds twins: CGI and its heirs read _ as -, so
-// Transfer_Encoding and X_Forwarded_For must not pass, from whomever.
+// kindOfLong also finds twins: Transfer_Encoding and X.Forwarded.For must not
+// pass, from whomever.
 func kindOfLong(name []byte) kind {
 	if len(name) < len("x-forwarded-") {
 		return other
@@ -102,7 +100,7 @@ func kindOfLong(name []byte) kind {
 		if Same(name, "transfer-encoding") {
 			return transferEncoding
 		}
-		return when(Same(name, "transfer_encoding"), hop)
+		return when(twin(name, "transfer-encoding"), hop)
 	}
 	return other
 }
@@ -121,8 +119,22 @@ func kindOfX(name []byte) kind {
 		return forwardedHost
 	case name[1] == '-' && name[11] == '-':
 		return vouched
-	case name[1] == '_' || name[11] == '_':
+	case !alnum(name[1]) && !alnum(name[11]):
 		return hop
 	}
 	return other
+}
+
+// twin says whether CGI and its heirs make the same variable of a name and of
+// one in lower case: they put _ for -, and some for all but letters and digits.
+func twin(b []byte, lower string) bool {
+	if len(b) != len(lower) {
+		return false
+	}
+	for i, c := range b {
+		if lowered(c) != lower[i] && (lower[i] != '-' || alnum(c)) {
+			return false
+		}
+	}
+	return true
 }
