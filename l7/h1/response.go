@@ -121,7 +121,7 @@ func (r *Response) conclude(to *Request) error {
 func (r *Response) concludeSwitch(to *Request) error {
 	r.Upgrade = r.switchable()
 	switch {
-	case to.Upgrade == nil, r.Upgrade == nil, !sameBytes(r.Upgrade, to.Upgrade):
+	case r.Upgrade == nil, !sameBytes(r.Upgrade, to.Upgrade):
 		return errSwitch
 	case r.chunked, r.lengths > 0:
 		return errBodyless

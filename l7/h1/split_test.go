@@ -159,14 +159,60 @@ func TestAHeadThatFillsItsLimitIsRefusedAtOnce(t *testing.T) {
 	} {
 		var r h1.Request
 		n, err := r.Parse([]byte(c.sent), h1.Limits{Head: c.limit})
-		got := "whole"
-		if e, refused := errors.AsType[*h1.Error](err); refused {
-			got = e.Code
-		} else if err != nil {
-			got = ""
+		got := codeOf(err)
+		if err == nil {
+			got = "whole"
 		}
 		if got != c.code || (err == nil) != (n == len(c.sent)) {
 			t.Errorf("%q with a limit of %d: %q, %d, %v", c.sent, c.limit, got, n, err)
+		}
+	}
+}
+
+// The same of answers, which begin anew behind one that is refused.
+func TestAnAnswerThatFillsItsLimitIsRefusedAtOnce(t *testing.T) {
+	const head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+	to := asked(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	var r h1.Response
+	for _, c := range []struct {
+		sent  string
+		limit int
+		code  string
+	}{
+		{head, len(head) + 1, "more"},
+		{head, len(head), "head_too_large"},
+		{head[:8], 8, "head_too_large"},
+		{head + "\r\n", len(head) + 1, "head_too_large"},
+		{head + "\r\n", len(head) + 2, ""},
+		{"HTTP/1.1 200 OK\r\nX\r\n", 1000, "no_colon"},
+		{head + "\r\n", 1000, ""},
+	} {
+		n, err := r.Parse([]byte(c.sent), to, h1.Limits{Head: c.limit})
+		got := codeOf(err)
+		if errors.Is(err, h1.ErrIncomplete) {
+			got = "more"
+		}
+		if got != c.code || (err == nil) != (n == len(c.sent)) {
+			t.Errorf("%q with a limit of %d: %q, %d, %v", c.sent, c.limit, got, n, err)
+		}
+		if err == nil && (r.Status != 200 || r.Body != h1.Body{Kind: h1.Length}) {
+			t.Errorf("%q after others: %d, %v", c.sent, r.Status, r.Body)
+		}
+		if got == "more" {
+			r.Reset()
+		}
+	}
+}
+
+// Methods are case-sensitive: an answer to head has the body that it says.
+func TestOnlyHEADHasAnswersWithoutTheirBody(t *testing.T) {
+	for method, want := range map[string]h1.Body{
+		"HEAD": {}, "head": {Kind: h1.Length, Length: 5}, "HEADS": {Kind: h1.Length, Length: 5}, "GET": {Kind: h1.Length, Length: 5},
+	} {
+		to := asked(t, method+" / HTTP/1.1\r\nHost: a\r\n\r\n")
+		var r h1.Response
+		if _, err := r.Parse([]byte("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), to, roomy); err != nil || r.Body != want {
+			t.Errorf("%s: %v, %v", method, r.Body, err)
 		}
 	}
 }
