@@ -18,13 +18,13 @@ var class = classes()
 func classes() (t [256]uint8) {
 	for c := range 256 {
 		b := byte(c)
-		if alnum(b) || b != 0 && bytes.IndexByte([]byte("!#$%&'*+-.^_`|~"), b) >= 0 {
+		if alnum(b) || bytes.IndexByte([]byte("!#$%&'*+-.^_`|~"), b) >= 0 {
 			t[c] |= isToken
 		}
 		if b > ' ' && b < 0x7f && b != '#' {
 			t[c] |= isTarget
 		}
-		if alnum(b) || b != 0 && bytes.IndexByte([]byte("-._~"), b) >= 0 {
+		if alnum(b) || bytes.IndexByte([]byte("-._~"), b) >= 0 {
 			t[c] |= isHost
 		}
 		if '0' <= b && b <= '9' || 'a' <= b|0x20 && b|0x20 <= 'f' && b < 0x80 {

@@ -27,7 +27,7 @@ func checkAuthority(b []byte) ([]byte, bool) {
 func splitPort(b []byte) (name, port []byte, has bool) {
 	if len(b) > 0 && b[0] == '[' {
 		end := bytes.IndexByte(b, ']') + 1
-		if end < len(b) && b[end] != ':' || end == 0 {
+		if end < len(b) && b[end] != ':' { // also without a bracket: b begins with the other one
 			return nil, nil, false
 		}
 		name, port, has = b[:end], b[min(end+1, len(b)):], end < len(b)
