@@ -49,7 +49,7 @@ func TestAuthorities(t *testing.T) {
 		"[::]": "[::]", "[::1]:": "[::1]", "[1::2]:65535": "[1::2]:65535",
 		"": "", ":": "", ":80": "", "a:b": "", "a:65536": "", "a:-1": "", "a:80:80": "", "a b": "", ".": "", "a..b": "", ".a": "",
 		"[": "", "[]": "", "[::": "", "::]": "", "[::]a": "", "[::]:a": "", "[::1%1]": "", "[1.2.3.4]": "", "[a]": "", "[[::]]": "",
-		"a@b": "", "a/": "", "a%41": "", "a,b": "", "*": "", "a\x80": "",
+		"a@b": "", "a/": "", "a%41": "", "a,b": "", "*": "", "a\x80": "", "a\x00": "",
 	} {
 		got, ok := checkAuthority([]byte(text))
 		if string(got) != want || ok != (want != "") {
@@ -69,7 +69,7 @@ func TestKindsOfFields(t *testing.T) {
 		"X_Forwarded_For": hop, "X-Forwarded_For": hop, "X_Forwarded-Host": hop, "X_Forwarded-By": hop,
 		"X-Real_IP": hop, "X_Real-IP": hop, "x.real~ip": hop, "Content.Length": hop, "CONTENT!LENGTH": hop, "Transfer.Encoding": hop,
 		"X.Forwarded.For": hop, "X-Forwarded.Host": hop, "X'Forwarded-For": hop, "X-Forwarded*By": hop,
-		"X0Real-IP": other, "X-RealAIP": other, "Content0Length": other, "TransferZEncoding": other, "X-Forwarded0By": other, "XaForwarded-For": other,
+		"X-Requested-With": other, "X_Requested_With": other, "C-ntent-Length": other, "X0Real-IP": other, "X-RealAIP": other, "Content0Length": other, "TransferZEncoding": other, "X-Forwarded0By": other, "XaForwarded-For": other,
 		"Hosts": other, "Date": other, "From": other, "Cookie": other, "Accept": other, "X-Forwards": other, "X-ForwardedFor": other, "Content-Lengths": other, "X": other, "": other,
 		"X-Forwarded": other, "A-Forwarded-By": other, "XX-Forwarded-For": other, "Authorization": other,
 	} {
