@@ -128,15 +128,16 @@ func unlinkOne(ctx context.Context, bind string) error {
 }
 
 // holdProxySockets makes what the proxy is spoken to through. The directory is
-// the proxy's own: nobody else gets near.
+// the proxy's own: nobody else gets near. What it has put there instead is not
+// followed: it may point at what is root's.
 func (l *link) holdProxySockets(ctx context.Context, dir string, uid int) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("directory of the proxy: %w", err)
 	}
-	if err := os.Chown(dir, uid, -1); err != nil {
+	if err := os.Lchown(dir, uid, -1); err != nil {
 		return fmt.Errorf("directory of the proxy: %w", err)
 	}
-	if err := os.Chown(filepath.Join(dir, "snapshot.json"), uid, -1); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Lchown(filepath.Join(dir, "snapshot.json"), uid, -1); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("snapshot of the proxy: %w", err)
 	}
 	for _, s := range []struct {
@@ -147,7 +148,7 @@ func (l *link) holdProxySockets(ctx context.Context, dir string, uid int) error 
 		{heldFiles, filepath.Join(dir, "files"), sock.ListenPass},
 	} {
 		if _, err := os.Stat(s.path); l.file(s.name) != nil && err == nil {
-			if err := os.Chown(s.path, uid, -1); err != nil { // it may be another one's than before
+			if err := os.Lchown(s.path, uid, -1); err != nil { // it may be another one's than before
 				return fmt.Errorf("socket of the proxy: %w", err)
 			}
 			continue
@@ -159,7 +160,7 @@ func (l *link) holdProxySockets(ctx context.Context, dir string, uid int) error 
 		if err != nil {
 			return fmt.Errorf("socket of the proxy: %w", err)
 		}
-		if err := errors.Join(os.Chown(s.path, uid, -1), os.Chmod(s.path, 0o600)); err != nil {
+		if err := errors.Join(os.Lchown(s.path, uid, -1), os.Chmod(s.path, 0o600)); err != nil {
 			return fmt.Errorf("socket of the proxy: %w", err)
 		}
 		if err := l.hold(ctx, s.name, f); err != nil {
