@@ -136,6 +136,7 @@ func newAgent(o Options) (*agent, error) {
 		return nil, err
 	}
 	a.tellAside(aside)
+	a.tellDownBroken()
 	if p := a.overrides.problem(); p != nil {
 		a.log.Error("overrides cannot be read, going on without", "why", p.Why)
 		a.tellBroken(p.What + ": " + p.Why)

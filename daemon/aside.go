@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,7 +16,7 @@ import (
 func (d Dirs) putAside() (paths []string) {
 	for _, dir := range []string{
 		d.State, filepath.Join(d.State, "configs"), filepath.Join(d.State, "deploys"), filepath.Join(d.State, "identity"),
-		filepath.Join(d.State, "releases"), filepath.Join(d.State, "releases", "*"), d.Run,
+		filepath.Join(d.State, "releases"), filepath.Join(d.State, "releases", "*"), d.Run, d.proxy(),
 	} {
 		found, _ := filepath.Glob(filepath.Join(dir, "*.broken-*"))
 		paths = append(paths, found...)
@@ -68,7 +70,7 @@ func keyOr(path string, size int, fresh func() ([]byte, error)) ([]byte, error) 
 	if err == nil && len(key) == size {
 		return key, nil
 	}
-	if exists(path) {
+	if !errors.Is(err, fs.ErrNotExist) {
 		statefile.Aside(path)
 	}
 	return fresh()

@@ -26,6 +26,12 @@ var damages = map[string]func(path string) error{
 		return os.MkdirAll(filepath.Join(path, "in"), 0o700)
 	},
 	"unreadable": func(path string) error { return os.Chmod(path, 0) }, // root reads it: then nothing is damaged
+	"a link to itself": func(path string) error { // not even root reads it
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+		return os.Symlink(path, path)
+	},
 }
 
 func truncate(path string) error {
@@ -38,7 +44,7 @@ func truncate(path string) error {
 
 // newerText is a file as a later version would write it.
 func newerText(path string) []byte {
-	kind := map[string]string{"overrides.json": "overrides", "down": "down", "refused.json": "refusal"}[filepath.Base(path)]
+	kind := map[string]string{"overrides.json": "overrides", "down": "down", "refused.json": "refusal", "snapshot.json": "l7 snapshot"}[filepath.Base(path)]
 	switch {
 	case kind != "":
 	case strings.HasSuffix(path, ".jsonl"):
@@ -74,6 +80,9 @@ func (n *node) stateFiles() []string {
 	}
 }
 
+// runFiles are those of [node.stateFiles] in the run directory, and the mark of down.
+var runFiles = []string{"config.json", "refused.json", "down"}
+
 // overrideAndRefuse has every file be there.
 func (n *node) overrideAndRefuse() {
 	n.Helper()
@@ -90,7 +99,10 @@ func TestAgentStartsOverDamagedState(t *testing.T) {
 	t.Parallel()
 	n := start(t, versionFile)
 	n.overrideAndRefuse()
-	for _, file := range n.stateFiles() {
+	must(t, downFormat.Write(n.opt.Dirs.Run+"/down", &downMark{By: "eve"}, 0o644))
+	uid := n.opt.Dirs.State + "/identity/proxy.uid"
+	must(t, os.WriteFile(uid, []byte("61300\n"), 0o600))
+	for _, file := range append(n.stateFiles(), n.opt.Dirs.Run+"/down", uid) {
 		for _, damage := range sortedKeys(damages) {
 			if damage == "unreadable" && os.Geteuid() == 0 {
 				continue
@@ -102,7 +114,7 @@ func TestAgentStartsOverDamagedState(t *testing.T) {
 				must(t, os.CopyFS(o.Dirs.State+"/new", os.DirFS(n.opt.Dirs.State)))
 				must(t, os.RemoveAll(o.Dirs.State+"/new/keeper"))
 				o.Dirs.State += "/new"
-				for _, name := range []string{"config.json", "refused.json"} {
+				for _, name := range runFiles {
 					text, err := os.ReadFile(filepath.Join(n.opt.Dirs.Run, name))
 					must(t, err)
 					must(t, os.WriteFile(filepath.Join(o.Dirs.Run, name), text, 0o600))
@@ -122,6 +134,10 @@ func startsOver(t *testing.T, o Options, path string) {
 	a, err := newAgent(o)
 	must(t, err)
 	_, _, _ = a.inForce(t.Context())
+	_ = a.proxyUser()
+	if a.down() == nil {
+		t.Error("what was stopped would start")
+	}
 	said := readRefusal(a.refusalPath()) == nil || readRefusal(a.refusalPath()).Why.Code == "file_unreadable" && strings.HasSuffix(path, "refused.json")
 	v := view{agent: a}
 	said = said || len(v.stateProblems()) > 0

@@ -23,6 +23,8 @@ type downMark struct {
 
 	At time.Time `json:"at"`
 	By string    `json:"by"`
+
+	unread error // why it cannot be read; At is then when it was last touched
 }
 
 var downFormat = statefile.Format{Kind: "down", V: 1}
@@ -34,9 +36,22 @@ func readDown(path string) *downMark {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		m.By = "an unreadable mark" // somebody wanted it so
+		*m = downMark{By: "an unreadable mark", unread: err} // somebody wanted it so
+		if info, err := os.Lstat(path); err == nil {
+			m.At = info.ModTime()
+		}
 	}
 	return m
+}
+
+// tellDownBroken tells of a mark that cannot be read.
+func (a *agent) tellDownBroken() {
+	m := a.down()
+	if m == nil || m.unread == nil {
+		return
+	}
+	a.log.Error("the mark of down cannot be read, all stays stopped", "why", m.unread.Error())
+	a.tellBroken("who stopped everything is not known any more, and it stays stopped: " + m.unread.Error())
 }
 
 // Down stops every service, those others lean on last, and returns when nothing
@@ -110,7 +125,7 @@ func countDown(ctx context.Context, change func() <-chan struct{}, count func() 
 
 // endDown takes the mark away.
 func (a *agent) endDown() error {
-	if err := os.Remove(filepath.Join(a.Dirs.Run, "down")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.RemoveAll(filepath.Join(a.Dirs.Run, "down")); err != nil { // whatever has become of it
 		return fmt.Errorf("end down: %w", err)
 	}
 	return nil

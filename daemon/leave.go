@@ -145,7 +145,7 @@ func leave(ctx context.Context, d Dirs) error {
 	defer cancel()
 	err := endKeeper(ctx, d)
 	for _, name := range []string{"down", "config.json", "api.sock"} { // the next one begins with the file
-		_ = os.Remove(filepath.Join(d.Run, name))
+		_ = os.RemoveAll(filepath.Join(d.Run, name))
 	}
 	return err
 }

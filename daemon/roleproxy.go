@@ -14,6 +14,7 @@ import (
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/host/proc"
 	"github.com/backstay/backstay/host/sock"
+	"github.com/backstay/backstay/internal/statefile"
 	"github.com/backstay/backstay/l7"
 	"github.com/backstay/backstay/run"
 )
@@ -101,19 +102,24 @@ func (r *proxyRole) serveSockets(ctx context.Context) {
 }
 
 // resume serves the orders of before: nobody is asked whether they are still
-// good, for nobody may be there.
+// good, for nobody may be there. What cannot be read is put aside, so that the next
+// orders can be kept; what a newer version has written is no damage.
 func (r *proxyRole) resume(ctx context.Context, file string) {
 	s, err := l7.ReadSnapshot(file)
-	if err == nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return
+	case err != nil && !isCode(err, "snapshot_too_new"):
+		r.Log.ErrorContext(ctx, "last snapshot put aside", "aside", statefile.Aside(file))
+	case err == nil:
 		err = r.proxy.Apply(ctx, s)
 	}
-	switch {
-	case err == nil:
-		r.Log.InfoContext(ctx, "serving the last snapshot", "gen", s.Gen)
-		r.handOver(ctx)
-	case !errors.Is(err, fs.ErrNotExist):
-		r.Log.ErrorContext(ctx, "last snapshot not served", "why", err.Error())
+	if err != nil {
+		r.Log.ErrorContext(ctx, "last snapshot not served, waiting for orders", "why", err.Error())
+		return
 	}
+	r.Log.InfoContext(ctx, "serving the last snapshot", "gen", s.Gen)
+	r.handOver(ctx)
 }
 
 // handOver closes nothing: a socket that the last snapshot does not know may be

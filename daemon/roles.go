@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +14,7 @@ import (
 	"github.com/backstay/backstay/internal/atomicfile"
 	"github.com/backstay/backstay/internal/keeperwire"
 	"github.com/backstay/backstay/internal/restart"
+	"github.com/backstay/backstay/internal/statefile"
 )
 
 // The instances that Backstay itself is made of. No service may have a name
@@ -121,16 +124,34 @@ func (a *agent) proxyUser() account {
 		return account{u.UID, u.GID, true}
 	}
 	path := filepath.Join(a.Dirs.State, "identity", "proxy.uid")
-	if text, err := os.ReadFile(path); err == nil {
-		if n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32); err == nil && n >= firstDynamic && n <= lastDynamic {
-			return account{uint32(n), uint32(n), true}
-		}
+	uid, err := readUID(path)
+	if err == nil {
+		return account{uid, uid, true}
 	}
-	uid := a.freeUser()
+	uid = a.freeUser()
+	if !errors.Is(err, fs.ErrNotExist) {
+		aside := statefile.Aside(path)
+		a.log.Error("uid of the proxy cannot be read, taking a free one", "uid", uid, "aside", aside, "why", err.Error())
+		a.tellBroken(fmt.Sprintf("the uid of the proxy could not be read, it is %d from its next start on: %v; what was there is %s", uid, err, aside))
+	}
 	if err := atomicfile.WriteFile(path, []byte(strconv.Itoa(int(uid))+"\n"), 0o600); err != nil {
 		a.log.Warn("uid of the proxy not kept", "why", err.Error())
 	}
 	return account{uid, uid, true}
+}
+
+// readUID reads a dynamic uid.
+func readUID(path string) (uint32, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err //nolint:wrapcheck // it names the file
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32)
+	if err != nil || n < firstDynamic || n > lastDynamic {
+		const shown = 20
+		return 0, fmt.Errorf("%s says %q, and should be a number from %d to %d", path, text[:min(len(text), shown)], firstDynamic, lastDynamic)
+	}
+	return uint32(n), nil
 }
 
 // freeUser returns a dynamic uid that nobody is known under.

@@ -64,15 +64,17 @@ func (f Format) Load(path string, to State) error {
 	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNewer) {
 		return err
 	}
-	if _, unread := errors.AsType[*fs.PathError](err); unread && !errors.Is(err, fs.ErrPermission) && !isDir(path) {
+	if _, unread := errors.AsType[*fs.PathError](err); unread && !errors.Is(err, fs.ErrPermission) && !odd(path) {
 		return err
 	}
 	return fmt.Errorf("%w, %w: %s", err, ErrBroken, Aside(path))
 }
 
-func isDir(path string) bool {
+// odd reports whether there is something at path that we never make: a directory, a
+// link to itself.
+func odd(path string) bool {
 	info, err := os.Lstat(path)
-	return err == nil && info.IsDir()
+	return err == nil && !info.Mode().IsRegular()
 }
 
 // asideMark is in the name of what was put aside: .broken- and when.
