@@ -126,9 +126,13 @@ func (s *service) find(digest string) int {
 }
 
 // drop has a service stopped that is wanted no more. What is kept of it stays:
-// it may come back.
+// it may come back, and begins anew then, with a first deploy.
 func (s *service) drop() {
 	s.want, s.wantSeq, s.gone = nil, 0, true
+	if s.rec.Current != 0 && !s.foreign() {
+		s.rec = s.rec.clone()
+		s.rec.Current, s.unsaved = 0, true
+	}
 	s.forgetUnbegun()
 	s.d.metrics.forget(s.name)
 	s.show()

@@ -121,7 +121,7 @@ func TestInstancesAreKeptAtWhatIsWanted(t *testing.T) {
 		h.runs("v1", fine) // and back
 		time.Sleep(5 * time.Second)
 		h.serve("shop@1 x3")
-		if states := h.states(); states != "first done" {
+		if states := h.states(); states != "first done, first done" {
 			t.Error(states)
 		}
 	})

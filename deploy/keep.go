@@ -102,6 +102,9 @@ func (s *service) settleUp(rec *record, d Deploy) {
 		}
 	default:
 	}
+	if s.gone {
+		rec.Current = 0
+	}
 }
 
 // undo notes that release seq is not tried again by itself.

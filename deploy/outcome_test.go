@@ -136,3 +136,53 @@ func TestAWantThatIsDecidedAlready(t *testing.T) {
 		}
 	})
 }
+
+// A service that comes back into the file begins anew: its release is in force
+// when its instances serve, and not because it was when the service left.
+func TestAServiceThatComesBackServesBeforeItIsInForce(t *testing.T) {
+	for name, then := range map[string]func(*house){
+		"at once":          func(*house) {},
+		"once it is gone":  func(*house) { time.Sleep(time.Minute) },
+		"to another agent": func(h *house) { h.killed() },
+		"gone, to another": func(h *house) { time.Sleep(time.Minute); h.killed() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inHouse(t, func(h *house) {
+				h.runs("v1", fine)
+				clear(h.wants)
+				h.apply()
+				then(h)
+				h.wantRelease("v1", 1, fine, nil)
+				h.apply()
+				seq, after := h.Wanted("shop")
+				if o := h.decidedAs(seq, after); o.What != InForce || o.Deploy.Kind != First {
+					t.Fatalf("%+v", o)
+				}
+				h.serve("shop@1 x3")
+				if r := h.Releases("shop"); len(r) != 1 || !r[0].Current {
+					t.Errorf("%+v", r)
+				}
+			})
+		})
+	}
+}
+
+// A service that comes back with a release that fails is not taken back to one
+// that nobody has asked for since it left.
+func TestAServiceThatComesBackBrokenIsStuck(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.runs("v1", fine)
+		clear(h.wants)
+		h.apply()
+		time.Sleep(time.Minute)
+		h.wantRelease("v2", 2, diesYoung, nil)
+		h.apply()
+		seq, after := h.Wanted("shop")
+		if o := h.decidedAs(seq, after); o.What != Unhealed {
+			t.Fatalf("%+v", o)
+		}
+		if states := h.states(); states != "first done, first stuck" {
+			t.Error(states)
+		}
+	})
+}

@@ -35,7 +35,7 @@ func (p *planner) backDone() {
 
 // steady keeps as many instances of the release in force as are wanted.
 func (p *planner) steady() {
-	if p.Current != 0 {
+	if p.Current != 0 || p.Replicas == 0 {
 		p.settle(p.Current, false, "not of the release in force")
 	}
 }

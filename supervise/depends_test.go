@@ -55,3 +55,32 @@ func TestWaitsSayWhatIsWrongWithWhatTheyWaitFor(t *testing.T) {
 		w.gone(a)
 	})
 }
+
+// The new name of a service with a fixed port is not started while the old one
+// still has the port: it could not listen, and its probes would ask the old one.
+func TestAFixedPortIsWaitedFor(t *testing.T) {
+	two, three := service("readiness"), service("readiness")
+	in(t, map[string]Service{"two": two, "three": three}, func(w *world) {
+		for _, name := range []string{"two", "three"} {
+			rel := w.releases[name+"@1"]
+			rel.Ports = map[string]backstay.Port{"http": {Number: 7001}}
+			w.releases[rel.ID()] = rel
+		}
+		old := w.start("two")
+		time.Sleep(5 * time.Second)
+		w.wants(old, backstay.Running, true)
+		next := w.start("three")
+		w.wants(next, backstay.Waiting, false)
+		if v := w.find(next); !strings.Contains(v.Because, "port 7001, which "+old+" (running) has") {
+			w.t.Errorf("because %q", v.Because)
+		}
+		w.keeper.behave(old, func(p *program) { p.deaf = true })
+		if err := w.Stop(w.ctx(), old, "not in the file"); err != nil {
+			w.t.Fatal(err)
+		}
+		w.wants(next, backstay.Waiting, false)
+		time.Sleep(time.Minute)
+		w.gone(old)
+		w.wants(next, backstay.Running, true)
+	})
+}

@@ -213,6 +213,9 @@ func (f *fleet) missing(m *machine) (services []string, because string) {
 	if _, ok := f.services[m.meta.Service]; !ok {
 		return nil, "its service is not in the file"
 	}
+	if port, o := f.holder(m); o != nil {
+		return nil, fmt.Sprintf("waits for port %d, which %s (%s) has until it is gone", port, o.id, o.state)
+	}
 	var words []string
 	for _, name := range slices.Sorted(maps.Keys(m.conf.DependsOn)) {
 		if f.loops[loop(m.meta.Service, name)] {
@@ -227,6 +230,28 @@ func (f *fleet) missing(m *machine) (services []string, because string) {
 		return nil, ""
 	}
 	return services, "waits for " + strings.Join(words, ", and for ")
+}
+
+// holder returns an instance that has a port of m: a service that has left the
+// file, whose fixed port another one has taken over, answers there until it is
+// gone, to clients and to the probes of m alike.
+func (f *fleet) holder(m *machine) (port uint16, o *machine) {
+	if len(m.meta.Ports) == 0 {
+		return 0, nil
+	}
+	for _, o := range f.machines {
+		if o == m || o.state == backstay.Waiting {
+			continue
+		}
+		for _, n := range o.meta.Ports {
+			for _, mine := range m.meta.Ports {
+				if n == mine {
+					return n, o
+				}
+			}
+		}
+	}
+	return 0, nil
 }
 
 // unmet says what is missing until the service called name is as c says.

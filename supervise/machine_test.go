@@ -43,7 +43,16 @@ type talk struct {
 	now      time.Time
 	asked    map[string]question
 	services map[string]Service
+	given    []string // who has a port, in turn
 	out      strings.Builder
+}
+
+// ports returns those of an instance: its own.
+func (k *talk) ports(id string) map[string]uint16 {
+	if !slices.Contains(k.given, id) {
+		k.given = append(k.given, id)
+	}
+	return map[string]uint16{"http": 20001 + uint16(slices.Index(k.given, id))}
 }
 
 func newTalk(tb testing.TB) *talk {
@@ -89,7 +98,7 @@ func (k *talk) do(words []string) {
 			ready = words[1]
 		}
 		m := newMachine(words[0], meta{
-			Service: service, Release: service + "@1", Ports: map[string]uint16{"http": 20001}, Ready: ready,
+			Service: service, Release: service + "@1", Ports: k.ports(words[0]), Ready: ready,
 			Policy: fingerprint(k.services[service]),
 		}, k.now)
 		k.fleet.add(k.now, m, 0)
@@ -244,7 +253,7 @@ func (k *talk) slot(words []string) keeperwire.Slot {
 	s := keeperwire.Slot{ID: words[0], State: states[words[1]], Starts: uint32(number(k.t, words[2])), StartedAt: k.began.UnixNano()}
 	service := serviceOf(s.ID)
 	var err error
-	if s.Meta, err = (meta{Service: service, Release: service + "@1", Ports: map[string]uint16{"http": 20001}, Policy: fingerprint(k.services[service])}).encode(); err != nil {
+	if s.Meta, err = (meta{Service: service, Release: service + "@1", Ports: k.ports(s.ID), Policy: fingerprint(k.services[service])}).encode(); err != nil {
 		k.t.Fatal(err)
 	}
 	if slices.Contains([]string{"running", "stopping"}, words[1]) {
