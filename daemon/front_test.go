@@ -60,16 +60,23 @@ func (n *node) ends(p *os.Process) bool {
 	}
 }
 
+// frontKilled is a node whose front was killed, and its only instance.
+func frontKilled(t *testing.T) (n *node, id string) {
+	t.Helper()
+	n = newNode(t)
+	n.write(versionFile)
+	front := n.up()
+	id = n.whole("shop", 1).Instances[0].ID
+	must(t, front.Kill())
+	n.ends(front)
+	return n, id
+}
+
 // A front that is killed costs nothing. The next one takes over what runs, with
 // its own file, and ends it; a third one beside it is refused.
 func TestNextFrontTakesOver(t *testing.T) {
 	t.Parallel()
-	n := newNode(t)
-	n.write(versionFile)
-	first := n.up()
-	id := n.whole("shop", 1).Instances[0].ID
-	must(t, first.Kill())
-	n.ends(first)
+	n, id := frontKilled(t)
 	if got := n.whole("shop", 1).Instances[0].ID; got != id {
 		t.Fatalf("after the front's death: %s, had %s", got, id)
 	}
@@ -286,12 +293,7 @@ func TestAgentAndRoleBesideOneThatRunsAreRefused(t *testing.T) {
 // ends by itself. What runs is left to the next front, which finds it.
 func TestFrontWithoutKeeperLeavesNoAgent(t *testing.T) {
 	t.Parallel()
-	n := newNode(t)
-	n.write(versionFile)
-	first := n.up()
-	id := n.whole("shop", 1).Instances[0].ID
-	must(t, first.Kill())
-	n.ends(first)
+	n, id := frontKilled(t)
 	boot := filepath.Join(n.opt.Dirs.Keeper(), "boot")
 	must(t, os.Remove(boot))
 	must(t, os.MkdirAll(filepath.Join(boot, "in the way"), 0o700))

@@ -14,9 +14,7 @@ import (
 func TestARolledBackReleaseIsNotTriedAgainByItself(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.runs("v1", fine)
-		h.wantRelease("v2", 2, diesYoung, nil)
-		h.apply()
-		h.until(RolledBack)
+		h.rollsUntil(diesYoung, RolledBack)
 		h.apply()
 		h.killed()
 		time.Sleep(time.Hour)
@@ -77,8 +75,7 @@ func TestWhatCannotBeStartedChangesNothing(t *testing.T) {
 		gone := errors.New("/srv/app/v2/shop: no such file or directory")
 
 		h.cannot("v2", gone) // the binary of the new release is missing
-		h.wantRelease("v2", 2, fine, nil)
-		h.apply()
+		h.rolls(fine)
 		_, err := h.Deploy(h.t.Context(), "shop", Ask{})
 		h.code(err, "release_not_startable")
 		if d := h.until(Refused); !strings.Contains(d.Reason, gone.Error()) {
@@ -180,9 +177,7 @@ func TestAReleaseWhoseTurnNeverCameIsForgotten(t *testing.T) {
 func TestARollbackWithoutItsProgramIsRefusedAtOnce(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.runs("v1", fine)
-		h.wantRelease("v2", 2, fine, nil)
-		h.apply()
-		h.until(Done)
+		h.rollsUntil(fine, Done)
 		before := h.seen()
 		h.cannot("v1", errors.New("overwritten"))
 		_, err := h.Rollback(h.t.Context(), "shop", 0, "ann")
@@ -206,9 +201,7 @@ func TestAFixIsNotRefusedForTheIllReleaseItReplaces(t *testing.T) {
 		})
 		time.Sleep(time.Second)
 		h.cannot("v1", errors.New("no such file or directory"))
-		h.wantRelease("v2", 2, fine, nil)
-		h.apply()
-		h.until(Done)
+		h.rollsUntil(fine, Done)
 		h.serve("shop@2 x3")
 	})
 }
@@ -216,16 +209,13 @@ func TestAFixIsNotRefusedForTheIllReleaseItReplaces(t *testing.T) {
 func TestAFileThatGoesBackAbortsTheDeploy(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.runs("v1", fine)
-		h.wantRelease("v2", 2, fine, nil)
-		h.apply()
+		h.rolls(fine)
 		h.untilIt("one good", func(d Deploy) bool { return d.Replaced > 0 })
 		h.wantRelease("v1", 1, fine, nil)
 		h.apply()
 		h.until(RolledBack)
 		h.serve("shop@1 x3")
-		h.wantRelease("v2", 2, fine, nil) // nothing was wrong with it
-		h.apply()
-		h.until(Done)
+		h.rollsUntil(fine, Done) // nothing was wrong with it
 		h.serve("shop@2 x3")
 	})
 }
@@ -234,8 +224,7 @@ func TestAFileThatGoesBackAbortsTheDeploy(t *testing.T) {
 func TestAbortMovesTrafficFirstAndAtOnce(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.runs("v1", fine)
-		h.wantRelease("v2", 2, fine, nil)
-		h.apply()
+		h.rolls(fine)
 		h.untilIt("two good", func(d Deploy) bool { return d.Replaced == 2 })
 		var before int
 		h.pool.do(func() { before = len(h.pool.tape) })
@@ -264,8 +253,7 @@ func TestAbortMovesTrafficFirstAndAtOnce(t *testing.T) {
 func TestAskingForWhereItGoesBackAnyway(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.runs("v1", fine)
-		h.wantRelease("v2", 2, fine, nil)
-		h.apply()
+		h.rolls(fine)
 		h.untilIt("one good", func(d Deploy) bool { return d.Replaced > 0 })
 		h.wantRelease("v1", 1, fine, nil)
 		h.apply()

@@ -84,6 +84,20 @@ func (h *house) wantRelease(digest string, seq int, p program, change func(*Want
 	h.wants["shop"] = w
 }
 
+// rolls begins a deploy to shop@2, whose instances behave as p.
+func (h *house) rolls(p program) {
+	h.t.Helper()
+	h.wantRelease("v2", 2, p, nil)
+	h.apply()
+}
+
+// rollsUntil is rolls, as far as end.
+func (h *house) rollsUntil(p program, end State) {
+	h.t.Helper()
+	h.rolls(p)
+	h.until(end)
+}
+
 func (h *house) apply() {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)

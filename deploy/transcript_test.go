@@ -12,34 +12,22 @@ import (
 // plays are deploys, each from shop@1 in force.
 var plays = map[string]func(h *house){
 	"rolling": func(h *house) {
-		h.wantRelease("v2", 2, fine, nil)
-		h.apply()
-		h.until(Done)
+		h.rollsUntil(fine, Done)
 	},
 	"dies-young": func(h *house) {
-		h.wantRelease("v2", 2, diesYoung, nil)
-		h.apply()
-		h.until(RolledBack)
+		h.rollsUntil(diesYoung, RolledBack)
 	},
 	"never-ready": func(h *house) {
-		h.wantRelease("v2", 2, never, nil)
-		h.apply()
-		h.until(RolledBack)
+		h.rollsUntil(never, RolledBack)
 	},
 	"flaps": func(h *house) {
-		h.wantRelease("v2", 2, flaps, nil)
-		h.apply()
-		h.until(RolledBack)
+		h.rollsUntil(flaps, RolledBack)
 	},
 	"third-flakes-once": func(h *house) {
-		h.wantRelease("v2", 2, flakeOnce, nil)
-		h.apply()
-		h.until(Done)
+		h.rollsUntil(flakeOnce, Done)
 	},
 	"third-flakes-twice": func(h *house) {
-		h.wantRelease("v2", 2, flakeMore, nil)
-		h.apply()
-		h.until(RolledBack)
+		h.rollsUntil(flakeMore, RolledBack)
 	},
 	"both-ill": func(h *house) {
 		h.pool.do(func() {
@@ -49,9 +37,7 @@ var plays = map[string]func(h *house){
 			}
 			h.pool.w.programs[1] = never
 		})
-		h.wantRelease("v2", 2, diesAtOnce, nil)
-		h.apply()
-		h.until(Stuck)
+		h.rollsUntil(diesAtOnce, Stuck)
 	},
 	"recreate": func(h *house) {
 		h.wantRelease("v2", 2, fine, func(w *Want) { w.Config.Strategy = "recreate" })
@@ -63,16 +49,13 @@ var plays = map[string]func(h *house){
 		h.until(Done)
 	},
 	"abort": func(h *house) {
-		h.wantRelease("v2", 2, fine, nil)
-		h.apply()
+		h.rolls(fine)
 		h.untilIt("one good", func(d Deploy) bool { return d.Replaced == 1 })
 		_, _ = h.Abort(h.t.Context(), "shop", "ann")
 		h.until(RolledBack)
 	},
 	"rollback": func(h *house) {
-		h.wantRelease("v2", 2, fine, nil)
-		h.apply()
-		h.until(Done)
+		h.rollsUntil(fine, Done)
 		_, _ = h.Rollback(h.t.Context(), "shop", 0, "ann")
 		h.untilIt("back", func(d Deploy) bool { return d.Kind == Rollback && d.State == Done })
 	},
@@ -85,8 +68,7 @@ var plays = map[string]func(h *house){
 	},
 	"supersede-in-mid-drain": func(h *house) {
 		h.pool.do(func() { h.pool.w.drain = 10 * time.Second })
-		h.wantRelease("v2", 2, fine, nil)
-		h.apply()
+		h.rolls(fine)
 		h.untilIt("draining", func(d Deploy) bool { return d.Leaving > 0 })
 		h.wantRelease("v3", 3, fine, nil)
 		h.apply()
@@ -95,9 +77,7 @@ var plays = map[string]func(h *house){
 	},
 	"no-port-free": func(h *house) {
 		h.pool.do(func() { h.pool.noStart = errors.New("no port from 20000 to 29999 is free") })
-		h.wantRelease("v2", 2, fine, nil)
-		h.apply()
-		h.until(RolledBack)
+		h.rollsUntil(fine, RolledBack)
 	},
 }
 
