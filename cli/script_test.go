@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -97,90 +96,13 @@ func asked(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// change brings the backend into a state.
+// change brings the backend into one of the states in [changes].
 func change(ts *testscript.TestScript, _ bool, args []string) {
-	backendOf(ts).Change(func(b *apitest.Backend) { changeTo(ts, b, args[0]) })
-}
-
-func changeTo(ts *testscript.TestScript, b *apitest.Backend, state string) {
-	shop := &b.State.Services[1]
-	line := func(n int, text string, final bool, state api.DeployState, reason string) {
-		d := api.Deploy{
-			ID: "shop-d3", Service: "shop", From: "shop@2", To: "shop@3", Version: "v3", Strategy: "rolling", State: state, Reason: reason,
-			Started: apitest.Now, Since: apitest.Now, Of: 3,
-		}
-		if state.Ended() {
-			d.Ended = apitest.Now.Add(11200 * time.Millisecond)
-		}
-		b.Steps = append(b.Steps, api.Progress{N: n, At: apitest.Now, Text: text, Final: final, State: string(state), Deploy: &d})
+	to := changes[args[0]]
+	if to == nil {
+		ts.Fatalf("no change %q", args[0])
 	}
-	switch state {
-	case "dead-instance":
-		i := &shop.Instances[0]
-		i.State, i.Ready, i.NextStart, i.Failures = backstay.Backoff, false, apitest.Now.Add(3*time.Second), 1
-		i.Last = &backstay.Exit{At: apitest.Now, Known: true, Code: 3}
-	case "deploy-ends-well":
-		line(1, "shop-1c44d0 ready, good", false, api.DeployRolling, "")
-		line(2, "3 of 3 replaced", true, api.DeployDone, "")
-	case "deploy-dies":
-		line(1, "shop-9e01aa exited 3", false, api.DeployRollingBack, "it died")
-		line(2, "back at shop@2", true, api.DeployRolledBack, "shop-9e01aa exited 3, 1.5s after it was ready")
-		b.Steps[1].Deploy.LastLog = []string{"panic: assignment to entry in nil map"}
-	case "deploy-pauses":
-		line(1, "shop-1c44d0 ready, good", false, api.DeployPaused, "") // lines come with the deploy as it is now
-		line(2, "paused: shop-9e01aa died", true, api.DeployPaused, "a person is asked")
-	case "deploy-sticks":
-		line(1, "both are ill", true, api.DeployStuck, "shop@2 is not ready either")
-	case "apply-follows": // shop@2 is rolling, and shop@3 is wanted
-		wanted := func(o api.Outcome, d *api.Deploy) api.Wanted {
-			return api.Wanted{Service: "shop", Release: "shop@3", After: "shop-d1", Outcome: o, Deploy: d}
-		}
-		line(1, "shop-1c44d0 ready, good", true, api.DeployDone, "")
-		rolling := api.Deploy{ID: "shop-d2", Service: "shop", From: "shop@1", To: "shop@2", State: api.DeployRolling}
-		dead := api.Deploy{ID: "shop-d3", Service: "shop", From: "shop@2", To: "shop@3", State: api.DeployRolledBack, Reason: "it died"}
-		b.Wants = []api.Wanted{wanted("", &rolling)}
-		b.Outcomes = []api.Wanted{wanted("", nil), wanted("", &dead), wanted(api.OutcomeRolledBack, &dead)}
-	case "apply-superseded", "apply-refused", "apply-undone", "apply-waits":
-		o := map[string]api.Outcome{
-			"apply-superseded": api.OutcomeSuperseded, "apply-refused": api.OutcomeRefused, "apply-undone": api.OutcomeNotTried, "apply-waits": api.OutcomeWaits,
-		}[state]
-		b.Wants = []api.Wanted{{Service: "shop", Release: "shop@3"}}
-		b.Outcomes = []api.Wanted{{Service: "shop", Release: "shop@3", Outcome: o, Why: "shop@4 is wanted now"}}
-	case "deploy-superseded":
-		line(1, "superseded", true, api.DeploySuperseded, "by shop-d4")
-	case "deploy-running":
-		shop.Deploy.State = api.DeployRolling
-	case "down-ends":
-		line(1, "shop: 3 instances draining", false, "", "")
-		b.Steps = append(b.Steps, api.Progress{N: 2, At: apitest.Now, Text: "all is stopped", Final: true})
-	case "agent-breaks":
-		b.Broken = 1
-	case "no-file":
-		b.Fail = &backstay.Problem{Code: "no_config", What: "there is no file in force", Where: "x.yaml", Do: "apply one"}
-	case "bad-file":
-		b.Mistake = func(name string, _ []byte) error {
-			return &api.Refusal{
-				Problem:  backstay.Problem{Code: "invalid_file", What: "1 mistake in " + name, Where: name, Do: "change the line"},
-				Mistakes: []backstay.Problem{{Code: "no_unit", What: "30 has no unit", Where: name + ":3:1", Do: "try 30s"}},
-				Text:     "shop.yaml:3:1: 30 has no unit\n    3 | grace: 30\n      |        ^ try 30s",
-			}
-		}
-	case "overridden":
-		b.State.Overrides = []api.Override{{Ref: "service/shop", What: "version", Value: "v2", File: "v1", By: "ann", Ending: "backstay deploy shop --version v1"}}
-	case "notes":
-		b.Notes = []string{"shop: shop@2 was rolled back and is not tried again by itself: backstay deploy shop --again"}
-	case "lines":
-		for n, text := range []string{"listening on :20001", "\x1b[31mpanic\x1b[0m\tat 7"} {
-			b.Lines = append(b.Lines, api.LogLine{At: apitest.Before(time.Duration(10-n) * time.Second), Service: "shop", Instance: "shop-11aa11", Stream: []string{"stdout", "stderr"}[n], Text: text})
-		}
-	case "events":
-		b.Past = []backstay.Event{
-			{ID: "n1/1/1", At: apitest.Before(time.Minute), Kind: backstay.StateChanged, Ref: "service/shop/shop-11aa11", From: "running", To: "crashed", Because: "exited 3"},
-			{ID: "n1/1/2", At: apitest.Now, Kind: backstay.OverrideSet, Ref: "service/shop", Because: "replicas 5", Actor: "ann"},
-		}
-	default:
-		ts.Fatalf("no change %q", state)
-	}
+	backendOf(ts).Change(to)
 }
 
 // hostileLines are typed wrong, by hand or on purpose.
