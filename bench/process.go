@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/backstay/backstay/internal/freeport"
 )
 
 // Patience with processes.
@@ -200,25 +202,23 @@ const (
 
 // freePorts returns n ports of the loopback that nobody listens at.
 func freePorts(n int) ([]int, error) {
-	var ports []int
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
-		}
-	}()
-	for range lastPort - firstPort {
-		port := firstPort + rand.IntN(lastPort-firstPort+1)
-		l, err := net.Listen("tcp", loopback(port))
+	ports := make([]int, n)
+	for i := range ports {
+		l, port, err := freeport.Listen(context.Background(), anyPorts)
 		if err != nil {
-			continue // somebody has it
+			return nil, fmt.Errorf("find %d ports from %d to %d: %w", n, firstPort, lastPort, err)
 		}
-		held, ports = append(held, l), append(ports, port)
-		if len(ports) == n {
-			return ports, nil
-		}
+		defer func() { _ = l.Close() }() // not before all are found: each is another one
+		ports[i] = port
 	}
-	return nil, fmt.Errorf("no %d ports from %d to %d are free", n, firstPort, lastPort)
+	return ports, nil
+}
+
+// anyPorts yields as many ports as there are, at random.
+func anyPorts(yield func(int) bool) {
+	const many = lastPort - firstPort + 1
+	for n := 0; n < many && yield(firstPort+rand.IntN(many)); n++ {
+	}
 }
 
 func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }

@@ -33,7 +33,7 @@ func (d *director) control(ctx context.Context) error {
 	}()
 	var addresses []string
 	for i := range 3 {
-		held, err := freePort()
+		held, _, err := freePort()
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/backstay/backstay/daemon"
+	"github.com/backstay/backstay/internal/freeport"
 )
 
 //go:embed shop.yaml broken.yaml
@@ -19,7 +20,7 @@ var files embed.FS
 // firstPort is where the shop is looked for; the next free one is taken.
 const (
 	firstPort = 18080
-	lastPort  = 18180
+	lastPort  = 18179
 )
 
 // stage is where the demonstration takes place: a directory of its own, gone
@@ -58,10 +59,9 @@ func setStage() (*stage, error) {
 			return nil, err
 		}
 	}
-	if s.held, err = freePort(); err != nil {
+	if s.held, s.port, err = freePort(); err != nil {
 		return nil, err
 	}
-	s.port = portOf(s.held)
 	return s, s.write()
 }
 
@@ -153,19 +153,10 @@ func (s *stage) up() []string { return append([]string{s.program, "up", s.file},
 
 // freePort listens at a port that nobody listens at: it is ours until it is
 // closed.
-func freePort() (net.Listener, error) {
-	for port := firstPort; port < lastPort; port++ {
-		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			return l, nil
-		}
+func freePort() (net.Listener, int, error) {
+	l, port, err := freeport.Listen(context.Background(), freeport.Range(firstPort, lastPort))
+	if err != nil {
+		return nil, 0, fmt.Errorf("find a port from %d to %d: %w", firstPort, lastPort, err)
 	}
-	return nil, fmt.Errorf("find a port: %d to %d are all taken", firstPort, lastPort-1)
-}
-
-func portOf(l net.Listener) int {
-	if a, ok := l.Addr().(*net.TCPAddr); ok {
-		return a.Port
-	}
-	return 0
+	return l, port, nil
 }

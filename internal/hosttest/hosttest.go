@@ -3,10 +3,11 @@ package hosttest
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"sync/atomic"
 	"testing"
+
+	"github.com/backstay/backstay/internal/freeport"
 )
 
 // promised reports whether nothing that needs root, or something of the kernel, may
@@ -57,17 +58,15 @@ var given atomic.Uint32
 // this process has not returned before.
 func FreePort(tb testing.TB) int {
 	tb.Helper()
-	for range manyPorts {
-		port := portOf(os.Getpid(), given.Add(1))
-		l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
+	l, port, err := freeport.Listen(tb.Context(), func(yield func(int) bool) {
+		for n := 0; n < manyPorts && yield(portOf(os.Getpid(), given.Add(1))); n++ {
 		}
-		_ = l.Close()
-		return port
+	})
+	if err != nil {
+		tb.Fatalf("ports %d to %d: %v", firstPort, firstPort+manyPorts-1, err)
 	}
-	tb.Fatalf("no port from %d to %d is free", firstPort, firstPort+manyPorts-1)
-	return 0
+	_ = l.Close()
+	return port
 }
 
 // portOf returns the nth port of process pid.

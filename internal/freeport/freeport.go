@@ -1,0 +1,33 @@
+// Package freeport finds ports of the loopback that nobody listens at.
+package freeport
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"net"
+	"strconv"
+)
+
+// ErrNone says that somebody listens at each port that was tried.
+var ErrNone = errors.New("none of the ports is free")
+
+// Listen listens at the first of ports that nobody listens at, and returns which it
+// is. The port is the caller's until the listener is closed.
+func Listen(ctx context.Context, ports iter.Seq[int]) (net.Listener, int, error) {
+	for port := range ports {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return l, port, nil
+		}
+	}
+	return nil, 0, ErrNone
+}
+
+// Range yields the ports from first to last.
+func Range(first, last int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for port := first; port <= last && yield(port); port++ {
+		}
+	}
+}
