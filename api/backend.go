@@ -115,6 +115,7 @@ type ConfigAsk struct {
 	Text    []byte
 	IfMatch string // digest that must be in force; empty is any
 	StopAll bool   // a file without services is meant: all that runs is stopped
+	Gap     bool   // a route may lead to a service that is not ready yet
 	By      Actor
 }
 

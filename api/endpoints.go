@@ -52,7 +52,7 @@ func init() {
 		{method: http.MethodGet, path: "/v1/diff", params: []string{"from", "to"}, text: "what differs between two releases or two files", do: (*server).diff},
 		{method: http.MethodPost, path: "/v1/validate", params: []string{"name"}, body: fileBody, text: "every mistake in a file", do: (*server).validate},
 		{method: http.MethodPost, path: "/v1/plan", params: []string{"name"}, body: fileBody, text: "what a file would change", do: (*server).plan},
-		{method: http.MethodPut, path: "/v1/config", params: []string{"name", "stop_all"}, body: fileBody, owner: true, text: "put a file in force; If-Match: the digest it follows; stop_all=true: it may be without services", do: (*server).apply},
+		{method: http.MethodPut, path: "/v1/config", params: []string{"name", "stop_all", "gap"}, body: fileBody, owner: true, text: "put a file in force; If-Match: the digest it follows; stop_all=true: it may be without services; gap=true: it may lead to a service that is not ready", do: (*server).apply},
 		{method: http.MethodGet, path: "/v1/services/{service}/releases", text: "its kept releases, newest first", do: (*server).releases},
 		{method: http.MethodGet, path: "/v1/services/{service}/history", text: "its deploys, newest first", do: (*server).history},
 		{method: http.MethodGet, path: "/v1/services/{service}/outcome", params: []string{"release", "after"}, text: "what has become of a release that a file wants, or the deploy under way before that; after=ID: the newest deploy that had ended when it was wanted", do: (*server).outcome},

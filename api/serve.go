@@ -202,8 +202,12 @@ func (s *server) apply(c *call) error {
 	if err != nil {
 		return err
 	}
+	gap, err := c.flag("gap")
+	if err != nil {
+		return err
+	}
 	return ask(c, func(ctx context.Context) (Applied, error) {
-		done, err := s.Apply(ctx, ConfigAsk{Name: c.fileName(), Text: c.body, IfMatch: match, StopAll: stopAll, By: by})
+		done, err := s.Apply(ctx, ConfigAsk{Name: c.fileName(), Text: c.body, IfMatch: match, StopAll: stopAll, Gap: gap, By: by})
 		done.overrule()
 		return done, err
 	})

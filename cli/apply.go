@@ -20,7 +20,8 @@ func (a *app) apply() *cobra.Command {
 		Long: "Puts FILE in force: what is live changes in place, what is a new release is rolled in. Returns when\n" +
 			"it is decided what becomes of every release that the file wants; a deploy that is under way already\n" +
 			"ends first. A file with mistakes changes nothing, and so does one without services while some run,\n" +
-			"unless --stop-all says that this is meant. The exit status is 7 if a release was rolled back, 9 if a\n" +
+			"unless --stop-all says that this is meant, nor does one that leads from a service that answers to one\n" +
+			"that is not ready yet, unless --gap does. The exit status is 7 if a release was rolled back, 9 if a\n" +
 			"deploy waits for a person, 4 if else something of the file is not in force: a release that was\n" +
 			"refused, rolled back before, or superseded by a newer file. stderr says which.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -38,6 +39,7 @@ func (a *app) apply() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&ask.IfMatch, "if-match", "", "digest of the file that must be in force, as status shows it")
 	cmd.Flags().BoolVar(&ask.StopAll, "stop-all", false, "take a file without services, and stop all that runs")
+	cmd.Flags().BoolVar(&ask.Gap, "gap", false, "take a file by which a frontend leads to a service that is not ready yet")
 	cmd.Flags().BoolVar(&detach, "detach", false, "do not wait for the deploys")
 	return cmd
 }

@@ -214,6 +214,9 @@ func (b *Backend) Apply(_ context.Context, ask api.ConfigAsk) (api.Applied, erro
 	if ask.StopAll {
 		ask.Name += ", which may stop all,"
 	}
+	if ask.Gap {
+		ask.Name += ", gap or not,"
+	}
 	b.ask("apply %s by %s", ask.Name, ask.By.Name)
 	p := b.plan(ask)
 	b.State.Generation++

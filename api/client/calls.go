@@ -67,6 +67,9 @@ func (c *Client) Apply(ctx context.Context, ask api.ConfigAsk) (api.Applied, err
 	if ask.StopAll {
 		r.query.Set("stop_all", "true")
 	}
+	if ask.Gap {
+		r.query.Set("gap", "true")
+	}
 	return call[api.Applied](ctx, c, r)
 }
 
