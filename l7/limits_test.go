@@ -107,13 +107,18 @@ func TestLimitsAreNamedByStatus(t *testing.T) {
 		text   string
 		status int
 	}{
-		"head":          {"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("a", 9<<10) + "\r\n\r\n", 431},
-		"fields":        {"GET / HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("X: y\r\n", 20) + "\r\n", 431},
-		"line":          {"GET /" + strings.Repeat("a", 9<<10) + " HTTP/1.1\r\nHost: a\r\n\r\n", 414},
-		"body":          {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n", 413},
-		"chunked":       {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + strings.Repeat("a", 1001), 413},
-		"chunked, kept": {"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + strings.Repeat("a", 1001), 413},
-		"just right":    {"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("a", 7<<10) + "\r\nConnection: close\r\n\r\n", 200},
+		"head":              {"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("a", 9<<10) + "\r\n\r\n", 431},
+		"fields":            {"GET / HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("X: y\r\n", 20) + "\r\n", 431},
+		"line":              {"GET /" + strings.Repeat("a", 9<<10) + " HTTP/1.1\r\nHost: a\r\n\r\n", 414},
+		"body":              {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n", 413},
+		"chunked":           {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + strings.Repeat("a", 1001), 413},
+		"chunked, kept":     {"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + strings.Repeat("a", 1001), 413},
+		"body of the limit": {"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n" + strings.Repeat("a", 1000), 200},
+		"chunks of the limit": {
+			"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n" + strings.Repeat("a", 1000) + "\r\n0\r\n\r\n", 200,
+		},
+		"fields of the limit": {"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + strings.Repeat("X: y\r\n", 18) + "\r\n", 200},
+		"just right":          {"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("a", 7<<10) + "\r\nConnection: close\r\n\r\n", 200},
 	} {
 		w := r.raw()
 		go func() { _, _ = io.WriteString(w.Conn, c.text) }()
