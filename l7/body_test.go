@@ -73,6 +73,43 @@ func TestAnAnswerBeforeTheEndOfTheBodyPassesAndEndsTheConnection(t *testing.T) {
 	w.ended()
 }
 
+// What is left of a body that was answered early must not stand before the next
+// request, which may be somebody else's, even if the server does not close.
+func TestAServerThatAnsweredBeforeTheEndOfABodyGetsNoMoreOnThatConnection(t *testing.T) {
+	heads := make(chan string, 8)
+	u := listenRaw(t, func(_ int, c net.Conn, in *bufio.Reader) {
+		for {
+			head := ""
+			for !strings.HasSuffix(head, "\r\n\r\n") {
+				line, err := in.ReadString('\n')
+				if err != nil {
+					return
+				}
+				head += line
+			}
+			heads <- head
+			_, _ = io.WriteString(c, ok("early"))
+		}
+	})
+	r := newRig(t, nil, u.addr)
+	for range 3 {
+		w := r.raw()
+		w.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\nsome")
+		if resp, body := w.answer("POST"); resp.StatusCode != 200 || body != "early" || !resp.Close {
+			t.Errorf("got %s %q close %v", resp.Status, body, resp.Close)
+		}
+		w.ended()
+		if status, body := r.get("/"); status != 200 || body != "early" {
+			t.Errorf("then %d %q", status, body)
+		}
+		for _, want := range []string{"POST / ", "GET / "} {
+			if head := comes(t, "a head", heads); !strings.HasPrefix(head, want) {
+				t.Errorf("the server reads %q", head)
+			}
+		}
+	}
+}
+
 func TestAnAnswerThatEndsWithItsConnectionIsFramedAnew(t *testing.T) {
 	u := listenRaw(t, func(_ int, c net.Conn, in *bufio.Reader) {
 		if _, _, err := request(in); err == nil {

@@ -226,10 +226,11 @@ func (r *hostileRig) whole(c *corpus.Case) string {
 
 func TestBadAnswersAreNeverPassedOnAndTheirConnectionIsNeverUsedAgain(t *testing.T) {
 	r := newHostileRig(t)
-	bad := 0
+	bad, broken := 0, map[string]uint64{}
 	for _, c := range loadCorpus(t, "answers", 100) {
 		if c.Label != "return" {
 			bad++
+			broken[c.Args[0]]++
 		}
 		r.answered(&c)
 		if t.Failed() {
@@ -238,6 +239,10 @@ func TestBadAnswersAreNeverPassedOnAndTheirConnectionIsNeverUsedAgain(t *testing
 	}
 	if bad < 60 {
 		t.Errorf("only %d bad answers", bad)
+	}
+	delete(broken, "early") // no rule
+	if got := r.proxy.Stats().BadAnswers; !maps.Equal(got, broken) {
+		t.Errorf("counted %v, want %v", got, broken)
 	}
 }
 

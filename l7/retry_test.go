@@ -107,6 +107,25 @@ func TestNobodyElseIsAskedOnceAnInterimAnswerIsOut(t *testing.T) {
 	}
 }
 
+// Half a head is an answer that nobody can read, and not the end of a
+// connection before an answer: nobody else is asked.
+func TestHalfAHeadIsAskedOfNobodyElse(t *testing.T) {
+	var asked atomic.Int64
+	script := func(_ int, c net.Conn, in *bufio.Reader) {
+		if _, _, err := request(in); err == nil {
+			asked.Add(1)
+			_, _ = io.WriteString(c, "HTTP/1.1 2")
+		}
+	}
+	a, b := listenRaw(t, script), listenRaw(t, script)
+	r := newRig(t, func(s *l7.Snapshot) {
+		route(s, func(rt *l7.Route) { rt.Retry.If, rt.Retry.Attempts = []string{"connect", "reset"}, 5 })
+	}, a.addr, b.addr)
+	if status, _ := r.get("/"); status != 502 || asked.Load() != 1 {
+		t.Errorf("got %d, %d were asked", status, asked.Load())
+	}
+}
+
 func TestAPostOnAConnectionThatWasClosedBeforeGoesToAnother(t *testing.T) {
 	var posts atomic.Int64
 	closed := make(chan struct{})

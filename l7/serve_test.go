@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/backstay/backstay/l7"
@@ -99,6 +101,33 @@ func TestInterimAnswersPassToThoseWhoKnowThem(t *testing.T) {
 		t.Errorf("1.0 got %s %q", resp.Status, body)
 	}
 	w.ended()
+}
+
+// Sixteen are taken; a server that goes on is not waited for.
+func TestInterimAnswersAreCounted(t *testing.T) {
+	u := listenRaw(t, func(_ int, c net.Conn, in *bufio.Reader) {
+		for {
+			req, _, err := request(in)
+			if err != nil {
+				return
+			}
+			n, _ := strconv.Atoi(req.URL.Path[1:])
+			_, _ = io.WriteString(c, strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", n)+ok("done"))
+		}
+	})
+	r := newRig(t, nil, u.addr)
+	for n, want := range map[int]int{16: 200, 17: 502} {
+		w := r.raw()
+		w.send("GET /" + strconv.Itoa(n) + " HTTP/1.1\r\nHost: a\r\n\r\n")
+		for range 16 {
+			if resp, _ := w.answer("GET"); resp.StatusCode != 102 {
+				t.Fatalf("%d: got %s", n, resp.Status)
+			}
+		}
+		if resp, _ := w.answer("GET"); resp.StatusCode != want {
+			t.Errorf("%d: at last %s, want %d", n, resp.Status, want)
+		}
+	}
 }
 
 func TestAnOldClientGetsAnAnswerThatItCanRead(t *testing.T) {
