@@ -145,6 +145,7 @@ func (p *Proxy) Run(ctx context.Context, ready func()) error {
 // connections, and cuts what is left when ctx is done, in which case it returns
 // the context's error. Upgraded connections are not waited for.
 func (p *Proxy) Shutdown(ctx context.Context) error {
+	p.lastAnswers() // before somebody can see that nothing is accepted any more
 	p.mu.Lock()
 	p.ending = true
 	for bind, l := range p.listeners {
@@ -169,13 +170,7 @@ func (p *Proxy) finish(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		busy := 0
-		for _, c := range p.conns() {
-			c.closing.Store(true)
-			if !c.long.Load() {
-				busy++
-			}
-		}
+		busy := p.lastAnswers()
 		p.retireIdle(p.now(), retireAfter)
 		if busy == 0 {
 			return nil
@@ -186,6 +181,18 @@ func (p *Proxy) finish(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// lastAnswers makes the next answer on each connection its last one, and counts
+// those that may have one.
+func (p *Proxy) lastAnswers() (busy int) {
+	for _, c := range p.conns() {
+		c.closing.Store(true)
+		if !c.long.Load() {
+			busy++
+		}
+	}
+	return busy
 }
 
 // Apply puts s in force and returns when every request that arrives from now on
