@@ -2,6 +2,7 @@ package h1
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 )
 
@@ -75,6 +76,21 @@ func TestKindsOfFields(t *testing.T) {
 	} {
 		if got := kindOf([]byte(name)); got != want {
 			t.Errorf("%s: got %d, want %d", name, got, want)
+		}
+	}
+}
+
+// Only letters have a case: ^ and ~ differ by the same bit.
+func TestNamesAreTheSameInAnyCaseOfLetters(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{{"x-AbZ", "X-aBz", true}, {"x^", "x~", false}, {"x", "xx", false}, {"a", "b", false}, {"", "", true}} {
+		if got := sameBytes([]byte(c.a), []byte(c.b)); got != c.same {
+			t.Errorf("%q and %q: %v", c.a, c.b, got)
+		}
+		if got := Same([]byte(c.a), strings.ToLower(c.b)); got != c.same {
+			t.Errorf("%q and %q in lower case: %v", c.a, c.b, got)
 		}
 	}
 }

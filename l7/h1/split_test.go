@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/backstay/backstay/l7/h1"
@@ -186,6 +187,8 @@ func TestAnAnswerThatFillsItsLimitIsRefusedAtOnce(t *testing.T) {
 		{head + "\r\n", len(head) + 2, ""},
 		{"HTTP/1.1 200 OK\r\nX\r\n", 1000, "no_colon"},
 		{head + "\r\n", 1000, ""},
+		{head + "Connection: close\r\n\r\n", 1000, ""},
+		{head + "\r\n", 1000, ""},
 	} {
 		n, err := r.Parse([]byte(c.sent), to, h1.Limits{Head: c.limit})
 		got := codeOf(err)
@@ -195,8 +198,8 @@ func TestAnAnswerThatFillsItsLimitIsRefusedAtOnce(t *testing.T) {
 		if got != c.code || (err == nil) != (n == len(c.sent)) {
 			t.Errorf("%q with a limit of %d: %q, %d, %v", c.sent, c.limit, got, n, err)
 		}
-		if err == nil && (r.Status != 200 || r.Body != h1.Body{Kind: h1.Length}) {
-			t.Errorf("%q after others: %d, %v", c.sent, r.Status, r.Body)
+		if closes := strings.Contains(c.sent, "close"); err == nil && (r.Status != 200 || r.Body != h1.Body{Kind: h1.Length} || r.KeepAlive == closes) {
+			t.Errorf("%q after others: %+v", c.sent, r)
 		}
 		if got == "more" {
 			r.Reset()
