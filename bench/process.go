@@ -204,7 +204,7 @@ const (
 func freePorts(n int) ([]int, error) {
 	ports := make([]int, n)
 	for i := range ports {
-		l, port, err := freeport.Listen(context.Background(), anyPorts)
+		l, port, err := freeport.Listen(anyPorts)
 		if err != nil {
 			return nil, fmt.Errorf("find %d ports from %d to %d: %w", n, firstPort, lastPort, err)
 		}

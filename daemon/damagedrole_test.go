@@ -15,24 +15,14 @@ import (
 	"github.com/backstay/backstay/l7"
 )
 
-// withDamages does f for each thing that may become of a file.
-func withDamages(t *testing.T, f func(t *testing.T, damage string)) {
-	t.Helper()
-	for _, damage := range sortedKeys(damages) {
-		t.Run(damage, func(t *testing.T) {
-			if damage == "unreadable" && os.Geteuid() == 0 {
-				return // root reads it
-			}
-			f(t, damage)
-		})
-	}
-}
-
 // A proxy whose last orders are damaged waits for new ones, says so, and keeps
 // those for the next proxy.
 func TestProxyStartsOverDamagedSnapshot(t *testing.T) {
 	t.Parallel()
-	withDamages(t, func(t *testing.T, damage string) {
+	for _, damage := range sortedKeys(damages) {
+		if damage == "unreadable" && os.Geteuid() == 0 {
+			continue // root reads it
+		}
 		var said strings.Builder
 		o := Options{Dirs: DirsIn(t.TempDir()), Log: slog.New(slog.NewTextHandler(&said, nil))}
 		must(t, os.MkdirAll(o.Dirs.proxy(), 0o700))
@@ -44,22 +34,22 @@ func TestProxyStartsOverDamagedSnapshot(t *testing.T) {
 		r := newProxyRole(o)
 		r.resume(t.Context(), file)
 		if !strings.Contains(said.String(), "last snapshot not served") || r.proxy.Generation() != 0 {
-			t.Errorf("it serves %d, and says %q", r.proxy.Generation(), said.String())
+			t.Errorf("%s: it serves %d, and says %q", damage, r.proxy.Generation(), said.String())
 		}
 		aside := o.Dirs.asideProblems()
 		if newer := damage == "newer"; newer != (len(aside) == 0) {
-			t.Errorf("aside: %+v", aside)
+			t.Errorf("%s: aside: %+v", damage, aside)
 		}
 		for _, p := range aside {
 			if text, _ := os.ReadFile(p.Where); string(text) != string(before) {
-				t.Errorf("what was there is %q now, it was %q", text, before)
+				t.Errorf("%s: what was there is %q now, it was %q", damage, text, before)
 			}
 		}
 		must(t, r.proxy.Apply(t.Context(), snapshot))
 		if s, err := l7.ReadSnapshot(file); err != nil || s.Gen != 7 {
-			t.Errorf("the next one is not kept: %+v, %v", s, err)
+			t.Errorf("%s: the next one is not kept: %+v, %v", damage, s, err)
 		}
-	})
+	}
 }
 
 // A proxy that is killed and finds its last orders damaged serves again as soon as

@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"context"
 	"embed"
 	"fmt"
 	"io"
@@ -154,7 +153,7 @@ func (s *stage) up() []string { return append([]string{s.program, "up", s.file},
 // freePort listens at a port that nobody listens at: it is ours until it is
 // closed.
 func freePort() (net.Listener, int, error) {
-	l, port, err := freeport.Listen(context.Background(), freeport.Range(firstPort, lastPort))
+	l, port, err := freeport.Listen(freeport.Range(firstPort, lastPort))
 	if err != nil {
 		return nil, 0, fmt.Errorf("find a port from %d to %d: %w", firstPort, lastPort, err)
 	}

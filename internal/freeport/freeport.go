@@ -14,9 +14,9 @@ var ErrNone = errors.New("none of the ports is free")
 
 // Listen listens at the first of ports that nobody listens at, and returns which it
 // is. The port is the caller's until the listener is closed.
-func Listen(ctx context.Context, ports iter.Seq[int]) (net.Listener, int, error) {
+func Listen(ports iter.Seq[int]) (net.Listener, int, error) {
 	for port := range ports {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err == nil {
 			return l, port, nil
 		}

@@ -13,7 +13,7 @@ func TestTakenPortsAreLeftOut(t *testing.T) {
 	const first, last = 9700, 9799 // below those that other tests take
 	var seen []int
 	for {
-		l, port, err := freeport.Listen(t.Context(), freeport.Range(first, last))
+		l, port, err := freeport.Listen(freeport.Range(first, last))
 		if errors.Is(err, freeport.ErrNone) {
 			break
 		}

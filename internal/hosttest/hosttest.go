@@ -58,7 +58,7 @@ var given atomic.Uint32
 // this process has not returned before.
 func FreePort(tb testing.TB) int {
 	tb.Helper()
-	l, port, err := freeport.Listen(tb.Context(), func(yield func(int) bool) {
+	l, port, err := freeport.Listen(func(yield func(int) bool) {
 		for n := 0; n < manyPorts && yield(portOf(os.Getpid(), given.Add(1))); n++ {
 		}
 	})
