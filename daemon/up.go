@@ -81,7 +81,7 @@ func keepKeeper(ctx context.Context, o Options, last *lastBeat) error {
 			continue
 		}
 		if ctx.Err() != nil { // the keeper may be there, and only slow
-			break
+			return nil //nolint:nilerr // being told to end is no story
 		}
 		if err := launchKeeper(ctx, o); err != nil && ctx.Err() == nil {
 			if first {

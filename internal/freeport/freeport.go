@@ -2,11 +2,9 @@
 package freeport
 
 import (
-	"context"
 	"errors"
 	"iter"
 	"net"
-	"strconv"
 )
 
 // ErrNone says that somebody listens at each port that was tried.
@@ -16,7 +14,7 @@ var ErrNone = errors.New("none of the ports is free")
 // is. The port is the caller's until the listener is closed.
 func Listen(ports iter.Seq[int]) (net.Listener, int, error) {
 	for port := range ports {
-		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 		if err == nil {
 			return l, port, nil
 		}
