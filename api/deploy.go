@@ -35,6 +35,17 @@ func (s DeployState) Ended() bool {
 	}
 }
 
+// Again returns the command that tries the release of d once more, whatever is
+// wanted by now.
+func (d Deploy) Again() string { return again(d.Service, d.Version) }
+
+func again(service, version string) string {
+	if version != "" {
+		version = " --version " + version
+	}
+	return "backstay deploy " + service + version + " --again"
+}
+
 // Exit returns the status of a command that waited for a deploy and found it in
 // state s.
 func (s DeployState) Exit() backstay.ExitCode {

@@ -30,8 +30,13 @@ type Status struct {
 type Down struct {
 	Since time.Time `json:"since"`
 	By    string    `json:"by"`
-	Done  bool      `json:"done"` // nothing runs any more
+	Done  bool      `json:"done"` // nothing of it runs any more
+	// Except are the services that were started since.
+	Except []string `json:"except,omitempty"`
 }
+
+// AllDown reports whether down keeps every service stopped.
+func (s Status) AllDown() bool { return s.Down != nil && len(s.Down.Except) == 0 }
 
 // ConfigStatus is about the file.
 type ConfigStatus struct {

@@ -33,7 +33,7 @@ func (f Facts) proveDeploy(s Service, d Deploy) Proof {
 		p.Because = append(p.Because, f.waitsFor(s, d)...)
 		p.Do = slices.Concat(look(waitedFor(s, d)), []string{"backstay resume " + s.Name}, s.abort())
 	case DeployRolledBack:
-		p.Do = append([]string{"backstay diff " + d.From + " " + d.To, "backstay deploy " + s.Name + " --again"}, f.otherRelease(s, "a better release")...)
+		p.Do = append([]string{"backstay diff " + d.From + " " + d.To, d.Again()}, f.otherRelease(s, "a better release")...)
 	case DeployStuck:
 		p.Do = f.unstick(s, d)
 	case DeployRefused, DeployFailed:
@@ -59,7 +59,7 @@ func (f Facts) unstick(s Service, d Deploy) []string {
 	if _, seq, ok := strings.Cut(d.From, "@"); ok {
 		do = append(do, fmt.Sprintf("backstay rollback %s --to %s  # once %s is mended", s.Name, seq, d.From))
 	}
-	return append(do, fmt.Sprintf("backstay deploy %s --again  # once %s is mended", s.Name, d.To))
+	return append(do, fmt.Sprintf("%s  # once %s is mended", d.Again(), d.To))
 }
 
 // deployWords say what a state means.
@@ -139,7 +139,7 @@ func (f Facts) proveRelease(r Release) Proof {
 	case r.RolledBack != "":
 		p.What = "it was rolled back and is not tried again by itself"
 		p.Because = append([]Fact{{Text: r.RolledBack}}, p.Because...)
-		p.Do = []string{"backstay deploy " + r.Service + " --again"}
+		p.Do = []string{again(r.Service, r.Version)}
 	case r.NotRestorable != "":
 		p.What = "it cannot be started again"
 		p.Because = append([]Fact{{Text: r.NotRestorable}}, p.Because...)

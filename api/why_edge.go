@@ -17,7 +17,7 @@ func (f Facts) frontend(name string) (Proof, bool) {
 func (f Facts) proveFrontend(fe Frontend) Proof {
 	bound, refused := binds(fe)
 	switch {
-	case f.Status.Down != nil:
+	case f.Status.AllDown():
 		return Proof{
 			State: "down", What: "it answers 503: everything is stopped on purpose", Since: f.Status.Down.Since,
 			Because: f.stopped(Service{}), Do: []string{"backstay apply " + f.Status.Config.File},

@@ -267,7 +267,7 @@ func (f Facts) ended(p *Proof, s Service, i Instance) {
 // stopped is who stopped the service.
 func (f Facts) stopped(s Service) []Fact {
 	switch {
-	case f.Status.Down != nil:
+	case f.Status.AllDown():
 		return []Fact{{Text: "backstay down stopped everything", By: f.Status.Down.By, At: f.Status.Down.Since}}
 	case s.Stopped:
 		return []Fact{{Text: "the service is stopped", By: s.StoppedBy, At: s.StoppedSince}}

@@ -50,7 +50,7 @@ func (f Facts) proveService(s Service) Proof {
 	p := Proof{State: s.State(), Since: f.sinceService(s)}
 	p.What = p.State
 	switch {
-	case s.Stopped || f.Status.Down != nil:
+	case s.Stopped || f.Status.AllDown():
 		p.State, p.What = "stopped", "it is stopped on purpose"
 		p.Because, p.Do = f.stopped(s), []string{"backstay start " + s.Name}
 		if len(p.Because) > 0 {

@@ -34,7 +34,11 @@ func (a *app) deploy() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.see(cmd.Context(), d, detach)
+			seen := a.see(cmd.Context(), d, detach)
+			if d.State == api.DeployRollingBack { // it was going where it is to go
+				seen = rolledBackIsFine(seen)
+			}
+			return seen
 		},
 	}
 	f := cmd.Flags()
@@ -139,7 +143,7 @@ func deployEnd(d api.Deploy) string {
 	text += logTail(d.LastLog)
 	switch d.State {
 	case api.DeployRolledBack:
-		text += fmt.Sprintf("\n%s runs; %s is not tried again by itself (backstay deploy %s --again)", d.From, d.To, d.Service)
+		text += fmt.Sprintf("\n%s runs; %s is not tried again by itself (%s)", d.From, d.To, d.Again())
 		text += "\nfirst tries: " + d.Met()
 	case api.DeployPaused:
 		text += "\ngo on with backstay resume " + d.Service + ", undo with backstay abort " + d.Service

@@ -13,7 +13,7 @@ func (a *app) down() *cobra.Command {
 	return &cobra.Command{
 		Use: "down", Short: "drain and stop every service", GroupID: groupRun, Args: takes(),
 		Long: "Drains and stops every service and returns when none runs any more. The agent and the keeper\n" +
-			"stay; backstay start NAME or backstay apply ends it, and so does a reboot.",
+			"stay. backstay apply ends it, and so does a reboot; backstay start NAME ends it for NAME alone.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var last api.Progress
 			err := a.client().Down(cmd.Context(), func(p api.Progress) error {

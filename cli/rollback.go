@@ -65,7 +65,15 @@ func (a *app) onDeploy(verb string) *cobra.Command {
 
 // undone takes a deploy that was rolled back for what abort and rollback had asked for.
 func (a *app) undone(err error, verb string) error {
-	if e, ok := err.(exit); ok && (verb == "abort" || verb == "rollback") && e.code == api.DeployRolledBack.Exit() { //nolint:errorlint // it is not wrapped
+	if verb != "abort" && verb != "rollback" {
+		return err
+	}
+	return rolledBackIsFine(err)
+}
+
+// rolledBackIsFine is err, but for the end of a deploy that was rolled back.
+func rolledBackIsFine(err error) error {
+	if e, ok := err.(exit); ok && e.code == api.DeployRolledBack.Exit() { //nolint:errorlint // it is not wrapped
 		return nil
 	}
 	return err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -47,7 +48,7 @@ func (a *app) root() *cobra.Command {
 	for _, c := range a.commands() {
 		cmd.AddCommand(c)
 	}
-	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkGlobals() }
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return firstOf(errors.Join(a.checkGlobals(), empty(cmd))) }
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.InitDefaultHelpFlag()
 	cmd.SetHelpCommand(help())

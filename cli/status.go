@@ -87,7 +87,7 @@ type judged struct {
 
 // verdict is the sentence that is read in an outage.
 func verdict(st api.Status) judged {
-	if st.Down != nil {
+	if st.AllDown() {
 		return judged{downText(st), backstay.ExitOK}
 	}
 	ill := append(append(illServices(st), illFrontends(st)...), illRoles(st)...)
@@ -123,6 +123,9 @@ func wellText(st api.Status) string {
 	}
 	if stopped != nil {
 		text += "; stopped on purpose: " + listed(stopped)
+	}
+	if st.Down != nil {
+		text += "; down by " + st.Down.By + " goes on, until backstay apply, for what was not started since"
 	}
 	return text
 }

@@ -129,6 +129,17 @@ func exclude(cmd *cobra.Command, a, b string) error {
 	}
 }
 
+// empty refuses a flag that was given nothing: in a script that is a variable
+// that was never set, and what would follow is not what it is about.
+func empty(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.String() == "" && err == nil {
+			err = &backstay.Problem{Code: "missing_flag_value", What: dashed(f.Name) + " has an empty value", Where: dashed(f.Name), Do: "write one, or leave it out; " + dashed(f.Name) + ": " + f.Usage}
+		}
+	})
+	return err
+}
+
 // durationFlag is a duration as the file writes them, 7d included.
 type durationFlag struct{ backstay.Duration }
 

@@ -73,7 +73,7 @@ func (a *agent) Plan(ctx context.Context, ask api.ConfigAsk) (api.Plan, error) {
 	if err != nil {
 		return api.Plan{}, err
 	}
-	a.work(d, false, anew)
+	a.work(d, nil, anew)
 	return a.warned(a.planOf(a.now.Load(), d), d), nil
 }
 

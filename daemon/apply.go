@@ -43,7 +43,7 @@ func (a *agent) take(ctx context.Context, ask api.ConfigAsk) (api.Applied, error
 	if err != nil {
 		return api.Applied{}, err
 	}
-	a.work(d, false, anew) // a file ends down
+	a.work(d, nil, anew) // a file ends down
 	if err := d.firstLate(); err != nil {
 		return api.Applied{}, err
 	}

@@ -137,13 +137,16 @@ func sameDefinition(a, b backstay.Release) bool {
 }
 
 // work works out what deploys are to bring about. Overrides stand over the file.
-func (a *agent) work(d *desired, down bool, have known) {
+func (a *agent) work(d *desired, down *downMark, have known) {
 	wants, late := map[string]deploy.Want{}, map[string]error{}
 	for name, s := range d.file.Services {
 		o := a.overrides.of(name)
-		w := deploy.Want{Replicas: s.Replicas, Config: s.Deploy, Stopped: o.Stopped || down, FixedPorts: d.file.FixedPorts(name)}
+		w := deploy.Want{Replicas: s.Replicas, Config: s.Deploy, Stopped: o.Stopped || down.stops(name), FixedPorts: d.file.FixedPorts(name)}
 		if o.Replicas != nil {
 			w.Replicas = *o.Replicas
+		}
+		if w.Stopped || w.Replicas == 0 {
+			w.StoppedBy = stopper(name, o, down, d.kept.By)
 		}
 		var ok bool
 		w.Release, ok = have(name, o)
@@ -158,6 +161,21 @@ func (a *agent) work(d *desired, down bool, have known) {
 		}
 	}
 	d.wants, d.late = wants, late
+}
+
+// stopper is who wants no instance of a service: by stop or down, by scale, or
+// by the file, which applier has applied.
+func stopper(name string, o override, down *downMark, applier string) string {
+	switch {
+	case o.Stopped:
+		return o.madeBy(ofStopped).By
+	case down.stops(name):
+		return down.By
+	case o.Replicas != nil:
+		return o.madeBy(ofReplicas).By
+	default:
+		return applier
+	}
 }
 
 // makeRelease makes the release of a service, or takes the one there is where

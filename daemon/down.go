@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/backstay/backstay"
@@ -23,6 +24,8 @@ type downMark struct {
 
 	At time.Time `json:"at"`
 	By string    `json:"by"`
+	// Except are services that were started since: all others stay stopped.
+	Except []string `json:"except,omitempty"`
 
 	unread error // why it cannot be read; At is then when it was last touched
 }
@@ -43,6 +46,9 @@ func readDown(path string) *downMark {
 	}
 	return m
 }
+
+// stops reports whether m keeps a service stopped.
+func (m *downMark) stops(service string) bool { return m != nil && !slices.Contains(m.Except, service) }
 
 // tellDownBroken tells of a mark that cannot be read.
 func (a *agent) tellDownBroken() {
@@ -72,9 +78,9 @@ func (a *agent) Down(ctx context.Context, by api.Actor, line func(api.Progress) 
 func (a *agent) markDown(ctx context.Context, by api.Actor) (known bool, err error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	if a.down() == nil {
-		if err := downFormat.Write(filepath.Join(a.Dirs.Run, "down"), &downMark{At: time.Now(), By: by.Name}, 0o644); err != nil {
-			return false, &backstay.Problem{Code: "disk", What: "down cannot be marked: " + err.Error(), Where: a.Dirs.Run, Do: "make room there; nothing has changed"}
+	if m := a.down(); m == nil || len(m.Except) > 0 {
+		if err := a.putDown(&downMark{At: time.Now(), By: by.Name}); err != nil {
+			return false, err
 		}
 		a.bus.Record(backstay.Event{Kind: backstay.OverrideSet, Ref: backstay.NewRef("node", a.node), To: "down", Actor: by.Name})
 	}
@@ -123,6 +129,34 @@ func countDown(ctx context.Context, change func() <-chan struct{}, count func() 
 	}
 }
 
+// startInDown has down keep all stopped but one service more. Once it would keep
+// none it is over. changing is held; on an error it is as before.
+func (a *agent) startInDown(ctx context.Context, service string, by api.Actor) error {
+	before := a.down()
+	m := *before
+	m.Except = append(slices.Clone(m.Except), service)
+	put, e := a.putDown, backstay.Event{Kind: backstay.OverrideGone, Ref: backstay.NewRef("service", service), From: "down", Actor: by.Name}
+	if !slices.ContainsFunc(sortedKeys(a.now.Load().file.Services), m.stops) {
+		put, e.Ref = func(*downMark) error { return a.endDown() }, backstay.NewRef("node", a.node)
+	}
+	if err := put(&m); err != nil {
+		return err
+	}
+	if err := a.againHeld(ctx, "", deploy.Ask{}); err != nil {
+		return errors.Join(err, a.putDown(before))
+	}
+	a.bus.Record(e)
+	return nil
+}
+
+// putDown leaves the mark.
+func (a *agent) putDown(m *downMark) error {
+	if err := downFormat.Write(filepath.Join(a.Dirs.Run, "down"), m, 0o644); err != nil {
+		return &backstay.Problem{Code: "disk", What: "down cannot be marked: " + err.Error(), Where: a.Dirs.Run, Do: "make room there; nothing has changed"}
+	}
+	return nil
+}
+
 // endDown takes the mark away.
 func (a *agent) endDown() error {
 	if err := os.RemoveAll(filepath.Join(a.Dirs.Run, "down")); err != nil { // whatever has become of it
@@ -144,7 +178,7 @@ func (a *agent) againHeld(ctx context.Context, anew string, ask deploy.Ask) erro
 		}
 	}
 	next := d.with(d.orders)
-	a.work(next, a.down() != nil, d.still(anew))
+	a.work(next, a.down(), d.still(anew))
 	if err := next.late[anew]; err != nil {
 		return err
 	}
@@ -152,7 +186,7 @@ func (a *agent) againHeld(ctx context.Context, anew string, ask deploy.Ask) erro
 		w.Release.By, w.Release.Why = ask.By, ask.Why
 		next.wants[anew] = w
 	}
-	if err := a.deploy.Apply(ctx, next.wants); err != nil {
+	if err := a.deploy.Change(ctx, next.wants, anew, ask); err != nil {
 		back := a.deploy.Apply(context.WithoutCancel(ctx), d.wants)
 		return errors.Join(fmt.Errorf("apply deploy: %w", err), back)
 	}

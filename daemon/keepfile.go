@@ -118,7 +118,7 @@ func (a *agent) bootWith(ctx context.Context, k kept, text []byte, source string
 		return err
 	}
 	d.source, d.kept.By = source, k.By
-	a.work(d, a.down() != nil, anew)
+	a.work(d, a.down(), anew)
 	d.brought(k.By, "boot")
 	if err := a.accept(ctx, d); err != nil {
 		return err
@@ -140,7 +140,7 @@ func (a *agent) adopt(ctx context.Context, k kept, text []byte) {
 		if k.Source != "" {
 			d.source = k.Source
 		}
-		a.work(d, a.down() != nil, a.before(d.file))
+		a.work(d, a.down(), a.before(d.file))
 		d.brought(k.By, "boot")
 		err = a.accept(ctx, d)
 	}

@@ -123,24 +123,25 @@ func (a *agent) Start(ctx context.Context, ref backstay.Ref, by api.Actor) (api.
 	return done, nil
 }
 
-// startService ends what keeps a service from running: its stop, and down.
+// startService ends what keeps a service from running: its stop, and down, which
+// goes on keeping all others stopped.
 func (a *agent) startService(ctx context.Context, name string, by api.Actor) (api.Done, error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	if _, err := a.service(name); err != nil {
 		return api.Done{}, err
 	}
-	down := a.down() != nil
+	down := a.down().stops(name)
 	if down {
-		if err := a.endDown(); err != nil {
+		if err := a.startInDown(ctx, name, by); err != nil {
 			return api.Done{}, err
 		}
-		if err := a.againHeld(ctx, "", deploy.Ask{}); err != nil {
-			return api.Done{}, err
-		}
-		a.bus.Record(backstay.Event{Kind: backstay.OverrideGone, Ref: backstay.NewRef("node", a.node), From: "down", Actor: by.Name})
 	}
-	done, err := a.overrideHeld(ctx, name, by, name+" is wanted", func(o *override) { o.Stopped = false })
+	text := name + " is wanted"
+	if a.down() != nil {
+		text += "; what backstay down has stopped besides stays so until backstay start NAME or backstay apply"
+	}
+	done, err := a.overrideHeld(ctx, name, by, text, func(o *override) { o.Stopped = false })
 	done.Changed = done.Changed || down
 	return done, err
 }

@@ -43,7 +43,7 @@ func (a *agent) Status(ctx context.Context) (api.Status, error) {
 		s.Lines = v.now.file.Lines()
 	}
 	if d := a.down(); d != nil {
-		s.Down = &api.Down{Since: d.At, By: d.By, Done: v.live() == 0}
+		s.Down = &api.Down{Since: d.At, By: d.By, Done: v.live(d) == 0, Except: d.Except}
 	}
 	return s, nil
 }
@@ -84,10 +84,11 @@ type view struct {
 	told          map[string]bool // by instance: the proxy has the newest word on it
 }
 
-func (v *view) live() (n int) {
-	for _, all := range v.instances {
+// live counts the instances of what d stops that are not stopped yet.
+func (v *view) live(d *downMark) (n int) {
+	for name, all := range v.instances {
 		for _, i := range all {
-			if i.State.Live() {
+			if d.stops(name) && i.State.Live() {
 				n++
 			}
 		}
@@ -165,7 +166,7 @@ func (v *view) desire(name string, s *api.Service) {
 	if o := v.agent.overrides.of(name); o.Stopped {
 		w := o.madeBy(ofStopped)
 		s.StoppedBy, s.StoppedSince = w.By, w.At
-	} else if d := v.down(); d != nil {
+	} else if d := v.down(); d.stops(name) {
 		s.StoppedBy, s.StoppedSince = d.By, d.At
 	}
 	s.Frontends = v.now.file.RoutesTo(name)

@@ -13,8 +13,16 @@ import (
 // and the deploys that follow have begun; one that a guard refuses is seen in
 // Status. Services that are not in wants any more are stopped.
 func (d *Deployer) Apply(ctx context.Context, wants map[string]Want) error {
+	return d.apply(ctx, wants, asked{})
+}
+
+// apply is Apply, where by may want a release of one service that no file does.
+func (d *Deployer) apply(ctx context.Context, wants map[string]Want, by asked) error {
 	var begin, fix, back []string
 	err := d.own(ctx, func() error {
+		if err := d.inTheWay(wants, by); err != nil {
+			return err
+		}
 		errs := d.take(wants)
 		for _, name := range slices.Sorted(maps.Keys(wants)) {
 			s := d.services[name]
@@ -36,7 +44,7 @@ func (d *Deployer) Apply(ctx context.Context, wants map[string]Want) error {
 		err = errors.Join(err, unlessProblem(e))
 	}
 	for _, name := range back {
-		_, e := d.abort(ctx, name, wants[name].Release.By, "the file wants the release before again", false)
+		_, e := d.abort(ctx, name, wants[name].Release.By, by.why(name), false)
 		err = errors.Join(err, unlessProblem(e))
 	}
 	return err

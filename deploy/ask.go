@@ -268,7 +268,7 @@ func (d *Deployer) Restart(ctx context.Context, name, by string) (Deploy, error)
 		n := s.rec.newest()
 		switch {
 		case n.Live():
-			return in, nil, running(n)
+			return in, nil, busy(n)
 		case s.want.replicas() == 0 || s.rec.Current == 0:
 			return in, nil, stoppedProblem(s.name)
 		}

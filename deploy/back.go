@@ -36,7 +36,7 @@ func (s *service) intendBack(to int, by string) (in intent, done *Deploy, err er
 		if n.Kind == Rollback && (to == 0 || to == n.To) {
 			return in, &n, nil
 		}
-		return in, nil, running(n)
+		return in, nil, busy(n)
 	}
 	if to == 0 {
 		to = s.lastGood()
@@ -142,7 +142,7 @@ func (d *Deployer) Pause(ctx context.Context, name, by string) (Deploy, error) {
 			n.say(now, n.headline(now))
 			return nil
 		default:
-			return problem("deploy_running", name, "wait for it: backstay deploy "+name+" --wait", "%s is rolling back, and that is not paused", name)
+			return problem("deploy_running", name, "wait for its end: backstay why deploy/"+name+" shows how far it is", "%s is rolling back, and that is not paused", name)
 		}
 	})
 }

@@ -67,8 +67,9 @@ type Want struct {
 	Release    backstay.Release // Seq does not count: an equal Digest is the same release
 	Replicas   int
 	Config     Config
-	Stopped    bool // an override: no instance, whatever Replicas says
-	FixedPorts bool // two instances cannot run at once
+	Stopped    bool   // an override: no instance, whatever Replicas says
+	StoppedBy  string // who wants none, where none is wanted
+	FixedPorts bool   // two instances cannot run at once
 }
 
 // replicas returns how many instances are wanted.

@@ -32,7 +32,7 @@ type house struct {
 func inHouse(t *testing.T, f func(h *house)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		h := &house{t: t, dir: t.TempDir(), pool: newPool(), wants: map[string]Want{}, said: &events{}}
+		h := &house{t: t, dir: t.TempDir(), pool: newPool(), wants: map[string]Want{}, said: &events{ends: map[State]backstay.Event{}}}
 		ctx, cancel := context.WithCancel(t.Context())
 		var living sync.WaitGroup
 		living.Go(func() { h.pool.live(ctx) })

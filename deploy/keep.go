@@ -136,10 +136,25 @@ func (s *service) changed(was, d Deploy) {
 	}
 	s.d.opt.Events.Record(backstay.Event{
 		Kind: backstay.DeployChanged, Ref: backstay.NewRef("service", s.name), From: from, To: string(d.State),
-		Because: d.headline(s.d.opt.Now()), Actor: d.By,
+		Because: d.headline(s.d.opt.Now()), Actor: s.actor(d),
 	})
 	s.d.opt.Log.Info("deploy changed", "service", s.name, "deploy", d.ID, "from", from, "to", d.State, "why", d.Reason)
 	s.d.metrics.became(s.name, d)
+}
+
+// actor is who has made d what it is: of one that was superseded whoever came in
+// between, be it with a deploy or with a stop.
+func (s *service) actor(d Deploy) string {
+	switch {
+	case d.State != Superseded:
+		return d.By
+	case s.rec.newest().ID != d.ID:
+		return s.rec.newest().By
+	case s.want != nil:
+		return s.want.StoppedBy
+	default: // the file names it no more
+		return "deploy"
+	}
 }
 
 // step tells people what a deploy has done.

@@ -175,12 +175,26 @@ func (p *pool) kinds() string {
 type events struct {
 	mu   sync.Mutex // guards told
 	told []string
+	ends map[State]backstay.Event // the last that told of a state
 }
 
 func (e *events) Record(ev backstay.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if ev.Kind == backstay.DeployChanged {
+		e.ends[State(ev.To)] = ev
+	}
 	e.told = append(e.told, fmt.Sprintf("%s %s %s>%s", ev.Kind, ev.Ref, ev.From, ev.To))
+}
+
+// last returns the last event that told of state s, nil if none has.
+func (e *events) last(s State) *backstay.Event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if ev, told := e.ends[s]; told {
+		return &ev
+	}
+	return nil
 }
 
 func (e *events) all() []string {

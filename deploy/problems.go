@@ -14,9 +14,22 @@ func unknownService(service string) error {
 	return problem("not_found", service, "see backstay status for those there are", "there is no service %s", service)
 }
 
+// running is that d is under way, told to who asks for another deploy.
 func running(d Deploy) error {
-	p := problem("deploy_running", d.Service, "wait for it (--wait), put another in its place (--supersede), or backstay abort "+d.Service,
-		"a deploy of %s is under way", d.Service)
+	return underWay(d, "wait for it (--wait 15m), put another in its place (--supersede), or backstay abort "+d.Service)
+}
+
+// busy is running, told to who cannot have anything take its place.
+func busy(d Deploy) error {
+	do := "wait for its end: backstay why deploy/" + d.Service + " shows how far it is"
+	if d.State != RollingBack {
+		do += "; or undo it: backstay abort " + d.Service
+	}
+	return underWay(d, do)
+}
+
+func underWay(d Deploy, do string) error {
+	p := problem("deploy_running", d.Service, do, "a deploy of %s is under way", d.Service)
 	p.Why = fmt.Sprintf("%s: %s, %s since %s", d.ID, d.title(), d.State, d.Since.Format("15:04:05"))
 	return p
 }

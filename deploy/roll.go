@@ -54,12 +54,34 @@ func (p *planner) rolling() {
 		}
 	}
 	p.retire()
+	if p.surge > 0 && p.d.Goods == 0 {
+		p.cover()
+	}
 	fresh, old := number(p.here, staying), number(p.away, staying)
-	n := min(p.Replicas-fresh, p.Replicas+p.surge-fresh-old)
+	n := min(p.Replicas-fresh, p.Replicas+p.surge-fresh-old-p.starts())
 	if p.one {
 		n = min(n, p.Replicas-len(p.here)-len(p.away))
 	}
 	p.start(p.d.To, n)
+}
+
+// cover starts what is missing, after scaling up, of the release in force, where
+// that serves: room for requests is wanted now, and the new release has not shown
+// yet that it is good for them.
+func (p *planner) cover() {
+	from := p.d.name(p.d.From)
+	serves := number(p.away, func(i inst) bool { return i.Release == from && serving(i) })
+	if p.one || p.d.Kind != Roll || serves == 0 || p.d.NoWay != "" {
+		return
+	}
+	good := 0
+	for _, m := range p.d.Members {
+		if m.Good && !m.Gone {
+			good++
+		}
+	}
+	old, all := number(p.away, staying), number(p.here, staying)+number(p.away, staying)
+	p.start(p.d.From, min(p.Replicas-old-good, p.Replicas+p.surge-all))
 }
 
 // retire stops old instances: as many as have successors, and without surge as
@@ -243,6 +265,9 @@ func (p *planner) pause() {
 		p.stopAll()
 	}
 	p.revive()
+	if p.starts() == 0 {
+		p.cover()
+	}
 	over := p.d.Since.Add(pausedAtMost)
 	if p.d.From == 0 || p.d.NoWay != "" {
 		return
