@@ -90,7 +90,7 @@ func TestStartAfterDownStartsWhatItNames(t *testing.T) {
 
 // The event of a deploy that a stop cuts short is by whoever stopped.
 func TestADeployThatIsCutShortIsByWhoStopped(t *testing.T) {
-	n := replicasOf(0)
+	n := new(0)
 	for want, c := range map[string]struct {
 		o    override
 		down *downMark
@@ -105,5 +105,3 @@ func TestADeployThatIsCutShortIsByWhoStopped(t *testing.T) {
 		}
 	}
 }
-
-func replicasOf(n int) *int { return &n }
