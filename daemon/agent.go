@@ -63,6 +63,7 @@ type agent struct {
 
 	drops  drops
 	losses losses
+	disks  disks
 }
 
 // runAgent is the agent role.
@@ -77,6 +78,14 @@ func runAgent(ctx context.Context, o Options) error {
 		return fmt.Errorf("start agent: %w", err)
 	}
 	defer func() { _ = lock.Close() }()
+	state, err := holdState(ctx, o.Dirs)
+	if state == nil {
+		return fmt.Errorf("start agent: %w", err)
+	}
+	defer func() { _ = state.Close() }()
+	if err != nil {
+		o.Log.WarnContext(ctx, "the state directory does not say whose it is", "why", err.Error())
+	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	a, err := newAgent(o)
@@ -110,7 +119,7 @@ func (a *agent) forsaken(failed int, end context.CancelCauseFunc) error {
 
 // newAgent ties the rooms together. Nothing runs yet.
 func newAgent(o Options) (*agent, error) {
-	a := &agent{Options: o, log: o.Log, users: &proc.Users{}, board: &board{}, metrics: prometheus.NewRegistry(), owes: true}
+	a := &agent{Options: o, log: o.Log, users: &proc.Users{}, board: &board{}, metrics: prometheus.NewRegistry(), owes: true, disks: disks{dirs: o.Dirs}}
 	var err error
 	if a.node, err = nodeName(); err != nil {
 		return nil, err
@@ -221,7 +230,7 @@ func (a *agent) group() *run.Group {
 
 // meet is called with each keeper and what it has.
 func (a *agent) meet(_ context.Context, k *keeperclient.Client, slots []keeperwire.Slot) error {
-	a.roles.meet(k.Welcome(), slots)
+	a.losses.meet(a.roles.meet(k.Welcome(), slots))
 	a.witnesses.meet(slots)
 	for _, s := range slots {
 		if s.ID == proxyID && s.PID > 0 {

@@ -34,6 +34,9 @@ func claim(ctx context.Context, o *UpOptions) (lock *os.File, err error) {
 	if err := untaken(ctx, o.Dirs); err != nil {
 		return nil, err
 	}
+	if err := freeState(ctx, o.Dirs); err != nil {
+		return nil, err
+	}
 	if err := o.Dirs.make(); err != nil {
 		return nil, err
 	}

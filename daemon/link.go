@@ -59,6 +59,7 @@ type link struct {
 	// started in a row. An error is that there will be none: the link ends.
 	forsaken func(failed int) error
 
+	absent  atomic.Pointer[absence] // nil while a keeper answers
 	beat    lastBeat
 	keepers int // met so far; only run's goroutine asks
 
@@ -66,6 +67,21 @@ type link struct {
 	client  *keeperclient.Client
 	changed chan struct{} // closed when client is another
 	held    map[string]*os.File
+}
+
+// absence is that no keeper answers.
+type absence struct {
+	since time.Time
+	why   string
+}
+
+// missing writes down that no keeper answers, and why the newest try was in vain.
+func (l *link) missing(why error) {
+	gone := absence{since: time.Now(), why: why.Error()}
+	if before := l.absent.Load(); before != nil {
+		gone.since = before.since
+	}
+	l.absent.Store(&gone)
 }
 
 func newLink(dir string, log *slog.Logger) *link {
@@ -84,6 +100,7 @@ func (l *link) run(ctx context.Context, ready func()) error {
 			return err
 		}
 		if err := l.attend(ctx, k, ready); err != nil && ctx.Err() == nil {
+			l.missing(err)
 			l.log.WarnContext(ctx, "keeper lost", "pid", k.Welcome().PID, "why", err.Error())
 		}
 		l.set(nil)
@@ -110,6 +127,7 @@ func (l *link) connect(ctx context.Context) (*keeperclient.Client, error) {
 			l.log.WarnContext(ctx, "no keeper, starting one", "why", err.Error())
 			if err := l.launch(ctx); err != nil {
 				l.log.ErrorContext(ctx, "keeper not started", "why", err.Error())
+				l.missing(err)
 				failed++
 			}
 			since = time.Now()
@@ -146,6 +164,7 @@ func (l *link) attend(ctx context.Context, k *keeperclient.Client, ready func())
 	}
 	l.keepers++
 	l.set(k)
+	l.absent.Store(nil)
 	ready()
 	for {
 		select {

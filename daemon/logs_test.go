@@ -153,11 +153,11 @@ func TestLostLinesAreToldUntilTheLogIsWrittenAgain(t *testing.T) {
 func TestKeeperIsAsOldAsItsProcess(t *testing.T) {
 	r := newRoleStates()
 	r.meet(keeperwire.Welcome{PID: int32(os.Getpid())}, nil)
-	if since := r.all("", 0, 0)[0].Since; since.After(started.Add(time.Second)) || since.Before(started.Add(-time.Minute)) {
+	if since := r.all("", 0, 0, nil)[0].Since; since.After(started.Add(time.Second)) || since.Before(started.Add(-time.Minute)) {
 		t.Errorf("since %v, started %v", since, started)
 	}
 	r.meet(keeperwire.Welcome{PID: int32(os.Getppid())}, nil)
-	if since := r.all("", 0, 0)[0].Since; !since.Before(started) {
+	if since := r.all("", 0, 0, nil)[0].Since; !since.Before(started) {
 		t.Errorf("its parent began at %v, after it at %v", since, started)
 	}
 }
@@ -255,5 +255,32 @@ func TestLostLinesAreAProblemForAWhile(t *testing.T) {
 		if got := d.lately("/x", c.lines, now); got != c.shown {
 			t.Errorf("look %d: shown %v", i, got)
 		}
+	}
+}
+
+// What a keeper that is gone was dropping it never says is over, and the next one
+// tells what it drops itself.
+func TestLossEndsWithItsKeeper(t *testing.T) {
+	var l losses
+	from := time.Unix(1000, 0)
+	dropped := func(after time.Duration) keeperwire.Event {
+		return keeperwire.Event{Kind: keeperwire.EvLogDropped, ID: "x", At: from.Add(after).UnixNano(), N: 5, Text: []byte("ENOSPC")}
+	}
+	lost := func() bool { return !l.of("x").since.IsZero() }
+	l.meet(from)
+	l.hear(dropped(time.Second))
+	l.meet(from) // it lists once more
+	if !lost() {
+		t.Error("forgotten though it is still dropped")
+	}
+	from = from.Add(time.Minute)
+	l.meet(from)
+	l.hear(dropped(-time.Second)) // unread by anybody
+	if lost() {
+		t.Error("still there with another keeper")
+	}
+	l.hear(dropped(time.Second))
+	if !lost() {
+		t.Error("what the new one drops is not there")
 	}
 }

@@ -14,8 +14,20 @@ import (
 // losses are the logs that cannot be written just now, by instance, as the keeper
 // tells: at once, every 10 s while bytes are dropped, and when it is over.
 type losses struct {
-	mu  sync.Mutex // guards all below
-	now map[string]loss
+	mu   sync.Mutex // guards all below
+	from time.Time  // the keeper was started: what one before it has lost it does not know
+	now  map[string]loss
+}
+
+// meet begins anew with a keeper: what it drops it tells, and what one before it
+// has dropped it would never say is over.
+func (l *losses) meet(started time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !started.Equal(l.from) {
+		l.from = started
+		clear(l.now)
+	}
 }
 
 // loss is that what an instance prints is dropped.
@@ -33,6 +45,9 @@ func (l *losses) hear(ev keeperwire.Event) {
 	defer l.mu.Unlock()
 	if len(ev.Text) == 0 {
 		delete(l.now, ev.ID)
+		return
+	}
+	if time.Unix(0, ev.At).Before(l.from) {
 		return
 	}
 	if l.now == nil {
@@ -90,16 +105,4 @@ func (v *view) logProblem(id string, l loss) backstay.Problem {
 		Code: "disk", What: fmt.Sprintf("what %s prints is lost since %s, %d bytes so far: %s", ref, l.since.Local().Format("2006-01-02 15:04:05"), l.bytes, l.why),
 		Where: string(ref), Why: l.why, Do: "make room on the disk of " + dir + ", or put it right: the log is tried again every second, and the service goes on meanwhile",
 	}
-}
-
-// diskProblem is that the state cannot be written; nil where it can.
-func (v *view) diskProblem() []backstay.Problem {
-	since, err := v.bus.Refused()
-	if err == nil {
-		return nil
-	}
-	return []backstay.Problem{{
-		Code: "disk", What: "the state directory cannot be written since " + since.Local().Format("2006-01-02 15:04:05") + ": " + err.Error(), Where: v.Dirs.State, Why: err.Error(),
-		Do: "make room on the disk of " + v.Dirs.State + ", or put it right: what runs goes on, and no change is taken until then",
-	}}
 }

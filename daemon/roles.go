@@ -46,7 +46,7 @@ const (
 func ownEnvironment() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return name == "BACKSTAY_INSTANCE" || strings.HasPrefix(name, "LISTEN_") || name == "GOGC" || name == "GOMEMLIMIT"
+		return name == "BACKSTAY_INSTANCE" || name == "BACKSTAY_KEEPER" || strings.HasPrefix(name, "LISTEN_") || name == "GOGC" || name == "GOMEMLIMIT"
 	})
 }
 

@@ -21,7 +21,8 @@ type roleStates struct {
 
 func newRoleStates() *roleStates { return &roleStates{slots: map[string]keeperwire.Slot{}} }
 
-func (r *roleStates) meet(w keeperwire.Welcome, slots []keeperwire.Slot) {
+// meet takes what a keeper has, and returns when it was started.
+func (r *roleStates) meet(w keeperwire.Welcome, slots []keeperwire.Slot) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.welcome.PID != w.PID {
@@ -34,6 +35,7 @@ func (r *roleStates) meet(w keeperwire.Welcome, slots []keeperwire.Slot) {
 			r.slots[s.ID] = s
 		}
 	}
+	return r.since
 }
 
 // begun is when a process was started; now, where that cannot be seen.
@@ -52,7 +54,7 @@ func (r *roleStates) hear(ev keeperwire.Event) {
 	s.ID = ev.ID
 	switch ev.Kind {
 	case keeperwire.EvStarted:
-		s.State, s.PID, s.Starts, s.StartedAt = keeperwire.Running, ev.PID, ev.Starts, ev.At
+		s.State, s.PID, s.Ticks, s.Starts, s.StartedAt = keeperwire.Running, ev.PID, 0, ev.Starts, ev.At
 	case keeperwire.EvExited:
 		s.PID, s.Last, s.Failures = 0, ev.Exit, ev.Failures
 	case keeperwire.EvState:
@@ -101,12 +103,10 @@ func (r *roleStates) limits() string {
 }
 
 // all describes the roles for status.
-func (r *roleStates) all(version string, acked, newest uint64) []api.Role {
+func (r *roleStates) all(version string, acked, newest uint64, gone *absence) []api.Role {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := []api.Role{{
-		Name: "keeper", PID: int(r.welcome.PID), Running: r.welcome.PID > 0, Since: r.since, Starts: int(r.welcome.Gen),
-	}}
+	out := []api.Role{r.keeper(gone)}
 	for _, name := range []string{"agent", "proxy"} {
 		s, ok := r.slots["backstay-"+name]
 		if !ok {
@@ -122,14 +122,38 @@ func (r *roleStates) all(version string, acked, newest uint64) []api.Role {
 	return out
 }
 
+// keeper describes the keeper; gone is not nil where it does not answer.
+func (r *roleStates) keeper(gone *absence) api.Role {
+	role := api.Role{Name: "keeper", Since: r.since, Starts: int(r.welcome.Gen)}
+	if gone == nil {
+		role.PID, role.Running = int(r.welcome.PID), r.welcome.PID > 0
+		return role
+	}
+	role.Since, role.Because = gone.since, fmt.Sprintf("pid %d does not answer: %s", r.welcome.PID, gone.why)
+	return role
+}
+
+// alive reports whether the process of a role is there: without a keeper nobody
+// hears of its end.
+func alive(s keeperwire.Slot) bool {
+	if s.PID <= 0 {
+		return false
+	}
+	st, err := proc.Stat(int(s.PID))
+	return err == nil && st.State != 'Z' && (s.Ticks == 0 || s.Ticks == st.Ticks)
+}
+
 func describe(name string, s keeperwire.Slot) api.Role {
 	role := api.Role{
-		Name: name, PID: int(s.PID), Running: s.PID > 0, Since: time.Unix(0, s.StartedAt), Starts: int(s.Starts),
+		Name: name, PID: int(s.PID), Running: alive(s), Since: time.Unix(0, s.StartedAt), Starts: int(s.Starts),
 	}
 	if s.Last.At > 0 {
 		exit := supervise.ExitOf(s.Last)
 		role.Last = &exit
 		role.Because = fmt.Sprintf("the run before: pid %d, %s", s.Last.PID, exit)
+	}
+	if s.PID > 0 && !role.Running {
+		role.PID, role.Because = 0, fmt.Sprintf("pid %d has ended", s.PID)
 	}
 	return role
 }

@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/host/proc"
@@ -23,7 +25,14 @@ const keeperMemory = "64MiB"
 // Agent is what a unit starts: this process becomes the keeper, which starts
 // the agent role and all that follows. It returns only on an error.
 func Agent(ctx context.Context, o Options) error {
+	var err error
+	if o.Dirs, err = o.Dirs.absolute(); err != nil {
+		return err
+	}
 	if err := vacant(ctx, o.Dirs); err != nil {
+		return err
+	}
+	if err := freeState(ctx, o.Dirs); err != nil {
 		return err
 	}
 	o, program, err := bootKeeper(o)
@@ -39,10 +48,6 @@ func Agent(ctx context.Context, o Options) error {
 // vacant is an error where a keeper runs: one that is started beside it would end
 // without a word, and what it was to start with is not ours to change.
 func vacant(ctx context.Context, d Dirs) error {
-	d, err := d.absolute()
-	if err != nil {
-		return err
-	}
 	k, err := runningKeeper(ctx, d)
 	switch {
 	case errors.Is(err, keeperclient.ErrSilent):
@@ -79,15 +84,35 @@ func bootKeeper(o Options) (Options, string, error) {
 	if err != nil {
 		return o, "", err
 	}
-	boot := keeperwire.AppendBoot(nil, &spec)
-	if err := atomicfile.WriteFile(filepath.Join(o.Dirs.Keeper(), "boot"), boot, 0o600); err != nil {
-		return o, "", fmt.Errorf("write boot file of the keeper: %w", err)
+	if err := writeBoot(o, &spec); err != nil {
+		return o, "", err
 	}
 	program, err := keeperbin.Path(o.Dirs.State)
 	if err != nil {
 		return o, "", err //nolint:wrapcheck // it says what to do
 	}
 	return o, program, nil
+}
+
+// writeBoot writes what a keeper starts by itself, where it is not there already: a
+// keeper must come back though the run directory is full. For that the environment
+// of an earlier start does too, if all else is what is wanted.
+func writeBoot(o Options, agent *keeperwire.Spec) error {
+	path, boot := filepath.Join(o.Dirs.Keeper(), "boot"), keeperwire.AppendBoot(nil, agent)
+	there, err := os.ReadFile(path)
+	if err == nil && bytes.Equal(there, boot) {
+		return nil
+	}
+	err = atomicfile.WriteFile(path, boot, 0o600)
+	if err == nil {
+		return nil
+	}
+	old, oldErr := keeperwire.DecodeBoot(there)
+	if oldErr == nil && len(old) == 1 && slices.Equal(old[0].Argv, agent.Argv) {
+		o.Log.Warn("boot file of the keeper not written, the one before does", "why", err.Error())
+		return nil
+	}
+	return fmt.Errorf("write boot file of the keeper: %w", err)
 }
 
 // launchKeeper starts a keeper beside this process.

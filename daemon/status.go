@@ -35,7 +35,7 @@ func (a *agent) Status(ctx context.Context) (api.Status, error) {
 	}
 	s := api.Status{
 		Node: a.node, Version: a.Options.Version, At: time.Now(), Config: v.config(), Off: a.off(),
-		Services: v.services(), Frontends: v.frontends(), Roles: a.roles.all(a.Options.Version, v.acked, v.newest),
+		Services: v.services(), Frontends: v.frontends(), Roles: a.roles.all(a.Options.Version, v.acked, v.newest, a.link.absent.Load()),
 		Overrides: v.overrides(), Problems: v.problems(), Lines: map[string]int{},
 	}
 	if v.now != nil {
@@ -307,7 +307,7 @@ func overridesOf(name string, o override, f config.Service) (out []api.Override)
 
 // problems are those that nothing else in status shows.
 func (v *view) problems() (out []backstay.Problem) {
-	out = append(append(v.stateProblems(), v.diskProblem()...), v.logProblems()...)
+	out = slices.Concat(v.keeperProblem(), v.stateProblems(), v.disks.problems(v.bus.Refused), v.logProblems())
 	if v.now == nil {
 		return append(out, backstay.Problem{
 			Code: "no_config", What: "there is no file in force", Where: v.File, Why: "the file is broken and there is no last good one",
@@ -323,6 +323,18 @@ func (v *view) problems() (out []backstay.Problem) {
 		})
 	}
 	return out
+}
+
+// keeperProblem is that no keeper answers.
+func (v *view) keeperProblem() []backstay.Problem {
+	gone := v.link.absent.Load()
+	if gone == nil {
+		return nil
+	}
+	return []backstay.Problem{{
+		Code: "keeper_gone", What: "no keeper answers since " + gone.since.Local().Format("2006-01-02 15:04:05") + ": what ends now is not started again; " + gone.why,
+		Where: "role/keeper", Why: gone.why, Do: "put right what that says: what runs goes on, and a keeper is tried again every " + alone.String() + "; its log is " + v.Dirs.Keeper() + "/keeper.log",
+	}}
 }
 
 // stateProblems are of files that Backstay keeps for itself.

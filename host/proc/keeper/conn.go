@@ -39,13 +39,18 @@ func (k *keeper) listen() error {
 	tmp := k.sockPath() + ".new"
 	_ = syscall.Unlink(tmp)
 	err = syscall.Bind(fd, &syscall.SockaddrUnix{Name: tmp})
+	if err == syscall.ENOSPC { // no inode is left but that of the keeper before
+		tmp = k.sockPath()
+		_ = syscall.Unlink(tmp)
+		err = syscall.Bind(fd, &syscall.SockaddrUnix{Name: tmp})
+	}
 	if err == nil {
 		err = syscall.Chmod(tmp, 0o600)
 	}
 	if err == nil {
 		err = syscall.Listen(fd, backlog)
 	}
-	if err == nil {
+	if err == nil && tmp != k.sockPath() {
 		err = syscall.Rename(tmp, k.sockPath())
 	}
 	if err != nil {

@@ -125,3 +125,79 @@ func freezable(t *testing.T, dir string) (freeze func(how string)) {
 	})
 	return freeze
 }
+
+// A keeper that was killed must come back though nothing can be made in its
+// directory any more: no byte and no name.
+func TestKeeperComesBackWithoutRoom(t *testing.T) {
+	t.Parallel()
+	hosttest.NeedRoot(t, "to mount a disk of its own")
+	n := newNode(t)
+	if err := os.Mkdir(n.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	mount(t, n.dir, "size=1m,nr_inodes=100")
+	c := n.start()
+	s := n.spec("kept", "exec sleep 1000")
+	s.Restart = restart.Policy{When: restart.Always, ResetAfter: 1}
+	before := c.up(s)
+	f, err := os.Create(n.dir + "/stuffing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	for _, size := range []int{pageSize, 1} {
+		for err == nil {
+			_, err = f.Write(make([]byte, size))
+		}
+		err = nil
+	}
+	for i := 0; err == nil; i++ {
+		err = os.WriteFile(n.dir+"/stuffing."+strconv.Itoa(i), nil, 0o600)
+	}
+	n.kill()
+	c = n.start()
+	if got := c.list()["kept"]; got.PID != before.PID {
+		t.Errorf("%+v", got)
+	}
+	_ = syscall.Kill(int(before.PID), syscall.SIGKILL)
+	c.when("kept", func(s keeperwire.Slot) bool { return s.State == keeperwire.Running && s.PID != before.PID })
+}
+
+const pageSize = 4 << 10
+
+// TestLossIsOverForAQuietServiceToo has one that prints nothing more: that there is
+// room again is found out all the same, and told.
+func TestLossIsOverForAQuietServiceToo(t *testing.T) {
+	t.Parallel()
+	hosttest.NeedRoot(t, "to mount a disk of its own")
+	n := newNode(t)
+	mount(t, n.logs, "size=64k")
+	c := n.start()
+	c.subscribe(0)
+	if err := os.WriteFile(n.logs+"/stuffing", make([]byte, 48<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := n.spec("quiet", "head -c 100000 /dev/zero | tr '\\0' '\\n'; exec sleep 1000")
+	c.up(s)
+	ended := n.spec("ended", "head -c 100000 /dev/zero | tr '\\0' '\\n'")
+	c.start(ended)
+	dropping := map[string]bool{}
+	next := func() {
+		e := c.event(func(e keeperwire.Event) bool { return e.Kind == keeperwire.EvLogDropped })
+		dropping[e.ID] = len(e.Text) > 0
+	}
+	for len(dropping) < 2 {
+		next()
+	}
+	if err := os.Remove(n.logs + "/stuffing"); err != nil {
+		t.Fatal(err)
+	}
+	for dropping["quiet"] || dropping["ended"] {
+		next()
+	}
+	for _, id := range []string{"quiet", "ended"} {
+		if got := n.log(id); !strings.HasSuffix(got, " bytes\n") || strings.Count(got, "backstay: dropped ") != 1 {
+			t.Errorf("the log of %s ends with %q", id, got[max(0, len(got)-100):])
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,14 +95,16 @@ func answers(ctx context.Context, socket string, ended <-chan error) error {
 	}
 }
 
-// openLog opens the keeper's own log to append to it.
+// openLog opens the keeper's own log to append to it. A keeper without one is better
+// than none: where there is no room for it, what it says is lost.
 func openLog(path string) (*os.File, error) {
 	if info, err := os.Stat(path); err == nil && info.Size() > maxLog {
-		if err := os.Rename(path, path+".1"); err != nil {
-			return nil, fmt.Errorf("rotate log: %w", err)
-		}
+		_ = os.Rename(path, path+".1") // else it grows on
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		f, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}

@@ -128,19 +128,23 @@ func (l *logfile) mark(stream keeperwire.Stream, n int, flags uint8) {
 	l.fresh, l.stream, l.marked, l.markAt = false, stream, l.off, now
 }
 
-// confess says in the log how much of it is missing, and whether it could.
-func (l *logfile) confess() bool {
+// confess says in the log how much of it is missing. Where it cannot, nothing of it
+// is left there.
+func (l *logfile) confess() error {
+	before := *l
 	line := "backstay: dropped " + strconv.FormatUint(l.lost, 10) + " bytes\n"
 	if !l.lineEnds() {
 		line = "\n" + line
 	}
 	l.mark(keeperwire.Keeper, len(line), keeperwire.Lost)
-	if sys.Pwrite(l.fd, []byte(line), l.off) != nil {
-		return false
+	if err := sys.Pwrite(l.fd, []byte(line), l.off); err != nil {
+		*l = before
+		_ = syscall.Ftruncate(l.fd, l.off)
+		return err
 	}
 	l.off += int64(len(line))
 	l.lost = 0
-	return true
+	return nil
 }
 
 // full reports whether the log has reached its size, at the end of a line.

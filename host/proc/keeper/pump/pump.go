@@ -199,9 +199,10 @@ func (p *Pumper) Settle() {
 	}
 }
 
-// timers writes lines that have not ended in time, and syncs.
+// timers writes lines that have not ended in time, says what was lost, and syncs.
 func (p *Pumper) timers(time.Duration) {
 	for _, t := range p.taps {
+		p.again(t)
 		for i, at := range t.tornAt {
 			if at > 0 && p.Clock >= at {
 				p.pump(t, i, false)
@@ -213,6 +214,33 @@ func (p *Pumper) timers(time.Duration) {
 		p.sync()
 	}
 	p.At(p.syncAt)
+}
+
+// again tries a log that has lost something, though nobody prints: that it is
+// written again is told, and nobody would ask for it.
+func (p *Pumper) again(t *tap) {
+	if t.lost == 0 || t.path == "" {
+		return
+	}
+	if t.open(p.Clock) {
+		p.confess(t)
+	}
+	if t.lost == 0 && t.pipes[0] < 0 {
+		t.close() // it does not run
+	}
+	if t.lost > 0 {
+		p.At(t.retryAt)
+	}
+}
+
+// confess says in the log what it lacks, and tells that it is written again.
+func (p *Pumper) confess(t *tap) {
+	if err := t.confess(); err != nil {
+		t.fail(p.Clock, sys.Named(err))
+		return
+	}
+	t.saidAt, t.why = 0, ""
+	p.tell(t, true)
 }
 
 // pump moves one batch of stream i into the log: whole lines, so that those of
@@ -230,12 +258,11 @@ func (p *Pumper) pump(t *tap, i int, last bool) int {
 	if n == 0 {
 		return 0
 	}
-	if !t.open(p.Clock) {
-		return p.drop(t, i)
+	if t.open(p.Clock) && t.lost > 0 {
+		p.confess(t)
 	}
-	if t.lost > 0 && t.confess() {
-		t.saidAt, t.why = 0, ""
-		p.tell(t, true)
+	if t.fd < 0 {
+		return p.drop(t, i)
 	}
 	if t.full() && !t.rotate(p.Clock) {
 		return p.drop(t, i)
@@ -306,6 +333,7 @@ func (p *Pumper) drop(t *tap, i int) int {
 	p.dropped.Store(true)
 	t.lost += uint64(n)
 	t.dropped += uint64(n)
+	p.At(t.retryAt)
 	if p.Clock >= t.saidAt {
 		t.saidAt = p.Clock + dropTold
 		p.tell(t, true)

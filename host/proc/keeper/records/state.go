@@ -54,7 +54,12 @@ func OpenState(path, boot string) (s *State, gen uint64, sameBoot bool, err erro
 		return nil, 0, false, errors.New("state file " + path + " is of another version: remove it when nothing runs")
 	}
 	head := keeperwire.Msg{Kind: keeperwire.Hello, Name: stateMagic, ID: boot, Seq: m.Seq + 1}
-	return s, head.Seq, m.ID == boot, s.put(0, head.Append(s.buf[:0:pageSize-8]))
+	err = s.put(0, head.Append(s.buf[:0:pageSize-8]))
+	if err != nil && m.ID == boot { // a full disk that copies what it writes: the head of this boot does as it was
+		sys.Say("write head of the state:", sys.Named(err))
+		err = nil
+	}
+	return s, head.Seq, m.ID == boot, err
 }
 
 // page reads the body at off; nil where there is none, or a broken one.
