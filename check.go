@@ -62,7 +62,7 @@ func (m *Mistakes) Path(key, path string) {
 	case path == "":
 		m.Say("empty_value", key, "", "is empty")
 	case !strings.HasPrefix(path, "/"):
-		m.Say("not_absolute", key, "/"+strings.TrimPrefix(path, "./"), "%q is not an absolute path", path)
+		m.Say("not_absolute", key, "", "%q is not an absolute path", path)
 	default:
 		m.Text(key, path)
 	}

@@ -181,11 +181,12 @@ func (c *check) under(key string, found []backstay.Mistake) {
 func (c *check) add(m backstay.Mistake, word string) {
 	c.said[m.Key] = true
 	if c.follows(m) {
+		c.better(m)
 		return
 	}
 	s, exact := c.find(m.Key)
 	p, text := s.key, lastOf(m.Key)
-	if exact && s.value != nil && !aboutKey[m.Code] {
+	if exact && s.value != nil && !aboutKey[m.Code] && word != text {
 		p, text = s.value.at, s.value.text
 	}
 	if word != "" {
@@ -199,6 +200,8 @@ func (c *check) add(m backstay.Mistake, word string) {
 	switch {
 	case m.Code == "not_absolute" && bareCommand.MatchString(text) && strings.HasSuffix(m.Key, "[0]"): // the first of a command
 		hint = "write the path that command -v " + text + " shows"
+	case m.Try == "" && exact && s.value != nil && s.value.kind == scalar && !s.value.plain:
+		hint = knownText(text, m.Known)
 	case m.Try == "":
 		hint = known(text, m.Known)
 	}
@@ -222,7 +225,7 @@ var absent = map[string]bool{
 
 // follows reports whether m is what an earlier mistake leads to.
 func (c *check) follows(m backstay.Mistake) bool {
-	if c.told[m.Key] || absent[m.Code] && c.instead(above(m.Key)) {
+	if _, guessed := c.d.ofGuess(m.Key); guessed || c.told[m.Key] || absent[m.Code] && c.instead(above(m.Key)) {
 		return true
 	}
 	beside := relations[m.Code]

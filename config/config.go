@@ -86,7 +86,7 @@ func Parse(name string, text []byte) (*File, error) { return ParseIn(Host(), nam
 // asked: that is for a file which was good before, and must load whatever has
 // become of the files and users it names.
 func ParseIn(env Env, name string, text []byte) (*File, error) {
-	d := decoder{at: map[string]spot{}}
+	d := decoder{at: map[string]spot{}, guessed: map[string]bool{}}
 	f := File{name: name, text: slices.Clone(text)}
 	var warnings []mistake
 	if root := d.read(text); root != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -19,6 +20,8 @@ type decoder struct {
 	found []mistake
 	meant []string // known keys that unknown ones look like
 	uses  []use    // of expansions
+	// guessed are keys whose values are what was suggested for them.
+	guessed map[string]bool
 }
 
 // defaulter is what has values before the file is read into it.
@@ -140,7 +143,7 @@ func (d *decoder) table(w where, n *node, v reflect.Value) {
 	d.mapping(w, n, func(e entry) {
 		at := w.entry(e.name)
 		d.at[at.key] = spot{e.at, e.value, at.pattern}
-		d.label(w, at, e)
+		d.label(w, at, e, n)
 		item := reflect.New(v.Type().Elem()).Elem()
 		fresh(item)
 		d.value(at, e.value, item)
@@ -192,15 +195,29 @@ func (d *decoder) unknown(w where, e entry, known map[string][]int) {
 var labels = map[string]bool{"services": true, "frontends": true, "secrets": true, "services.*.ports": true}
 
 // label refuses a name that fits into no path or DNS name.
-func (d *decoder) label(w, at where, e entry) {
+func (d *decoder) label(w, at where, e entry, n *node) {
 	if labels[w.pattern] && !backstay.ValidName(e.name) {
 		d.meant = append(d.meant, w.entry(plainName(e.name)).key)
-		d.sayAt(at.key, e.at, "bad_name", plainName(e.name), "is not a name: up to 63 of a-z 0-9 -, no - at either end")
+		d.sayAt(at.key, e.at, "bad_name", n.free(plainName(e.name)), "is not a name: up to 63 of a-z 0-9 -, no - at either end")
 		return
 	}
-	if w.pattern == "services" && (e.name == reservedName || strings.HasPrefix(e.name, reservedName+"-")) {
-		d.sayAt(at.key, e.at, "reserved_name", "my-"+e.name, "is kept for the processes of Backstay itself")
+	if w.pattern == "services" && reserved(e.name) {
+		d.sayAt(at.key, e.at, "reserved_name", n.free("my-"+e.name), "is kept for the processes of Backstay itself")
 	}
+}
+
+// free returns name where it is a name and no key of n, else "".
+func (n *node) free(name string) string {
+	taken := slices.ContainsFunc(n.keys, func(e entry) bool { return e.name == name })
+	if taken || !backstay.ValidName(name) || reserved(name) {
+		return ""
+	}
+	return name
+}
+
+// reserved reports whether no service may be called name.
+func reserved(name string) bool {
+	return name == reservedName || strings.HasPrefix(name, reservedName+"-")
 }
 
 // reservedName begins the names of roles.
@@ -233,7 +250,7 @@ func (d *decoder) later(key string, p place, value string) {
 
 func (d *decoder) list(w where, n *node, v reflect.Value) {
 	if n.kind != list {
-		d.noList(w, n)
+		d.noList(w, n, v)
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(n.items), len(n.items)))
@@ -246,7 +263,7 @@ func (d *decoder) list(w where, n *node, v reflect.Value) {
 }
 
 // noList says what to write instead of one value where a list belongs.
-func (d *decoder) noList(w where, n *node) {
+func (d *decoder) noList(w where, n *node, v reflect.Value) {
 	switch {
 	case n.kind == scalar && argv[w.last()]:
 		words := strings.Fields(n.text)
@@ -258,6 +275,10 @@ func (d *decoder) noList(w where, n *node) {
 		}
 	case n.kind == scalar:
 		d.say(w, n, "not_a_list", "["+quoteAll([]string{n.text})+"]", "is one value, not a list")
+		if v.Type() == reflect.TypeFor[[]string]() {
+			v.Set(reflect.ValueOf([]string{n.text}))
+			d.guess(w)
+		}
 	default:
 		d.say(w, n, "not_a_list", "", "is %s, not a list", n.kind)
 		d.hinted("write [ ] around it")

@@ -63,11 +63,11 @@ func (d *decoder) text(w where, n *node, v reflect.Value, into encoding.TextUnma
 	case n.plain && yamlBoolean(n.text):
 		d.boolean(w, n)
 	case kind.unit != "" && decimal.MatchString(n.text):
-		d.say(w, n, "no_unit", n.text+kind.unit, "%s has no unit", n.text)
+		d.offer(w, n, into, "no_unit", n.text+kind.unit, n.text+kind.unit, "%s has no unit", n.text)
 	case n.plain && kind.code == "bad_umask" && number.MatchString(n.text):
-		d.say(w, n, "octal_without_quotes", strconv.Quote(octal(n.text)), "%s is a decimal number to some and an octal one to others", n.text)
+		d.offer(w, n, into, "octal_without_quotes", octal(n.text), strconv.Quote(octal(n.text)), "%s is a decimal number to some and an octal one to others", n.text)
 	case kind.code == "bad_network" && !strings.Contains(n.text, "/"):
-		d.noPrefix(w, n)
+		d.noPrefix(w, n, into)
 	default:
 		if err = into.UnmarshalText([]byte(n.text)); err != nil {
 			what, hint, _ := strings.Cut(err.Error(), "; ")
@@ -91,13 +91,14 @@ func octal(text string) string {
 	return strings.Repeat("0", max(3-len(text), 0)) + text
 }
 
-func (d *decoder) noPrefix(w where, n *node) {
+func (d *decoder) noPrefix(w where, n *node, into encoding.TextUnmarshaler) {
 	a, err := netip.ParseAddr(n.text)
 	if err != nil {
 		d.say(w, n, "bad_network", "10.0.0.0/8", "%q is not a network", n.text)
 		return
 	}
-	d.say(w, n, "no_prefix_length", netip.PrefixFrom(a, a.BitLen()).String(), "%q has no prefix length", n.text)
+	all := netip.PrefixFrom(a, a.BitLen()).String()
+	d.offer(w, n, into, "no_prefix_length", all, all, "%q has no prefix length", n.text)
 }
 
 // scalar reads a string, a number or a boolean.
@@ -136,8 +137,12 @@ func (d *decoder) string(w where, n *node, v reflect.Value) {
 		d.boolean(w, n)
 	case n.plain && (n.text == "true" || n.text == "false"):
 		d.say(w, n, "not_text", strconv.Quote(n.text), "%s is a boolean, not text", n.text)
+		v.SetString(n.text)
+		d.guess(w)
 	case n.plain && number.MatchString(n.text) && !numbersToo[w.pattern]:
 		d.say(w, n, "not_text", strconv.Quote(n.text), "%s is a number, not text", n.text)
+		v.SetString(n.text)
+		d.guess(w)
 	case n.text == "" && !emptyToo[w.last()]:
 		d.say(w, n, "empty_value", "", "is empty")
 	default:
@@ -181,8 +186,10 @@ func (d *decoder) int(w where, n *node, v reflect.Value) {
 	switch {
 	case err != nil && language.takes(w.pattern, n.text):
 		d.later(w.key, n.at, n.text)
-	case !n.plain && err == nil:
+	case !n.plain && err == nil && n.text == strconv.FormatInt(i, 10) && !v.OverflowInt(i):
 		d.say(w, n, "not_a_number", n.text, "%q is text, not a number", n.text)
+		v.SetInt(i)
+		d.guess(w)
 	case err != nil || strings.HasPrefix(n.text, "+") || n.text != strconv.FormatInt(i, 10):
 		d.say(w, n, "not_a_number", "", "%q is not a whole number", n.text)
 	case v.OverflowInt(i):

@@ -86,14 +86,22 @@ func (m *mistakes) badBind(key, b string) {
 	case unix:
 		m.Say("bad_bind", key, "unix:/run/shop.sock", "%q is not the absolute path of a socket", path)
 	case err == nil:
-		m.Say("bad_bind", key, ":"+b, "%q has no colon before its port", b)
+		m.Say("bad_bind", key, bindOr(":8080", ":"+b), "%q has no colon before its port", b)
 	case host == "*":
-		m.Say("bad_bind", key, ":"+port, "%q: every address is written without a star", b)
+		m.Say("bad_bind", key, bindOr(":8080", ":"+port), "%q: every address is written without a star", b)
 	case hostForm.MatchString(host) && port != "" && !strings.Contains(port, ":") && strings.Trim(host, "0123456789.") != "":
-		m.Say("bad_bind", key, "127.0.0.1:"+port, "%q: a name could change its address; write the address", b)
+		m.Say("bad_bind", key, bindOr("127.0.0.1:8080", "127.0.0.1:"+port), "%q: a name could change its address; write the address", b)
 	default:
 		m.Say("bad_bind", key, ":8080", "%q is not an address and port: :8080, 127.0.0.1:8080, [::1]:8080, unix:/run/shop.sock", b)
 	}
+}
+
+// bindOr returns try if a frontend can be bound to it, else plain.
+func bindOr(plain, try string) string {
+	if _, err := ParseBind(try); err != nil {
+		return plain
+	}
+	return try
 }
 
 // Bind is where a frontend listens: Unix, or Port at Addr.
@@ -240,6 +248,8 @@ func (r *Route) Check() []backstay.Mistake {
 	return m.Mistakes
 }
 
+func isHost(s string) bool { return hostForm.MatchString(s) && len(s) <= longestHost }
+
 func (m *mistakes) hosts(all []string) {
 	m.Once("host", all)
 	for i, h := range all {
@@ -248,10 +258,10 @@ func (m *mistakes) hosts(all []string) {
 		switch lower := strings.ToLower(h); {
 		case h == "*":
 			m.Say("bad_host", key, "", "* is what a route without host: takes")
-		case hostForm.MatchString(h) && len(h) <= longestHost:
-		case port && hostForm.MatchString(name):
+		case isHost(h):
+		case port && isHost(name):
 			m.Say("bad_host", key, name, "%q has a port; bind says which", h)
-		case hostForm.MatchString(lower) && lower != h:
+		case isHost(lower):
 			m.Say("bad_host", key, lower, "%q is not in lower case", h)
 		default:
 			m.Say("bad_host", key, "shop.example.com", "%q is not a host: a name, or *. and a name", h)
@@ -265,14 +275,22 @@ func (m *mistakes) path(p string) {
 	bad := backstay.BadTarget(p)
 	switch {
 	case bad != "":
-		m.Say("bad_path", "path", "/"+strings.Trim(p, "/ ")+"/", "%q %s", p, bad)
+		m.Say("bad_path", "path", pathOr("/img/", "/"+strings.Trim(p, "/ ")+"/"), "%q %s", p, bad)
 	case query:
-		m.Say("bad_path", "path", plain, "%q has a query; routes look at the path alone", p)
+		m.Say("bad_path", "path", pathOr("/img/", plain), "%q has a query; routes look at the path alone", p)
 	case star:
-		m.Say("bad_path", "path", prefix, "%q: a star has no meaning; a trailing / is a prefix", p)
+		m.Say("bad_path", "path", pathOr("/img/", prefix), "%q: a star has no meaning; a trailing / is a prefix", p)
 	case dotSegment.MatchString(p):
 		m.Say("bad_path", "path", "", "%q has a . or .. in it and matches no request", p)
 	}
+}
+
+// pathOr returns try if a route can have it, else plain.
+func pathOr(plain, try string) string {
+	if backstay.BadTarget(try) != "" || strings.ContainsAny(try, "?*") || dotSegment.MatchString(try) {
+		return plain
+	}
+	return try
 }
 
 var dotSegment = regexp.MustCompile(`/\.\.?(/|$)`)
@@ -305,19 +323,34 @@ func (m *mistakes) target(r *Route) {
 }
 
 func (m *mistakes) redirect(r *Redirect) {
-	u, err := url.Parse(r.URL)
-	switch {
-	case r.URL == "":
+	if r.URL == "" {
 		m.Say("missing_key", "redirect.url", "", "is missing: where to")
-	case err != nil || strings.ContainsFunc(r.URL, func(c rune) bool { return c <= ' ' || c > '~' }):
-		m.Say("bad_url", "redirect.url", "https://shop.example.com/", "%q is not a URL", r.URL)
-	case u.IsAbs() && (u.Scheme != "http" && u.Scheme != "https" || u.Host == ""):
-		m.Say("bad_url", "redirect.url", "https://shop.example.com/", "%q is not a URL of http or https", r.URL)
-	case !u.IsAbs() && !strings.HasPrefix(r.URL, "/") || strings.HasPrefix(r.URL, "//"):
-		m.Say("bad_url", "redirect.url", "https://"+strings.Trim(r.URL, "/")+"/", "%q has neither https:// nor a / in front", r.URL)
+	} else if bad := badURL(r.URL); bad != "" {
+		try := "https://" + strings.Trim(r.URL, "/") + "/"
+		if bad != noScheme || badURL(try) != "" {
+			try = "https://shop.example.com/"
+		}
+		m.Say("bad_url", "redirect.url", try, "%q %s", r.URL, bad)
 	}
 	if !slices.Contains(redirectStatuses, r.Status) {
 		m.Unknown("bad_redirect_status", "redirect.status", []string{"301", "302", "303", "307", "308"}, "%d is not a redirect with a place to go", r.Status)
+	}
+}
+
+const noScheme = "has neither https:// nor a / in front"
+
+// badURL returns what is wrong with s as where a redirect leads, or "".
+func badURL(s string) string {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' }):
+		return "is not a URL"
+	case u.IsAbs() && (u.Scheme != "http" && u.Scheme != "https" || u.Host == ""):
+		return "is not a URL of http or https"
+	case !u.IsAbs() && !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//"):
+		return noScheme
+	default:
+		return ""
 	}
 }
 

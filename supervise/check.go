@@ -135,7 +135,9 @@ func PortOf(ports map[string]PortWish, ref backstay.PortRef) (name string, ok bo
 
 func (r *Restart) check(m *backstay.Mistakes) {
 	m.OneOf("restart.policy", r.Policy, "always", "on_failure", "never")
-	m.AtLeast("restart.backoff", r.Backoff.Min, leastBackoff)
+	if least := (backstay.Range{Min: leastBackoff, Max: max(r.Backoff.Max, leastBackoff)}); r.Backoff.Min < leastBackoff {
+		m.Say("out_of_range", "restart.backoff", least.String(), "%s is shorter than %s", r.Backoff.Min, leastBackoff)
+	}
 	m.Within("restart.limit", r.Limit.Count, 1, mostRestarts)
 }
 
