@@ -212,7 +212,7 @@ func (a *agent) rooms() (err error) {
 // group is the parts of the agent in their order.
 func (a *agent) group() *run.Group {
 	g := &run.Group{Log: a.log, Events: a.bus}
-	g.Add(run.Part{Name: "orphans", Run: run.AtOnce(func(ctx context.Context) error { return proc.ReapWhen(ctx, a.link.beat.sawExit) })})
+	g.Add(run.Part{Name: "orphans", Run: run.AtOnce(func(ctx context.Context) error { return proc.Reap(ctx, a.link.beat.sawExit, a.link.beat.news) })})
 	g.Add(run.Part{Name: "registry", Run: run.AtOnce(a.registry.Run)})
 	g.Add(run.Part{Name: "keeper", Run: a.link.run})
 	g.Add(run.Part{Name: "supervise", After: []string{"keeper", "registry"}, Run: a.supervise.Run})

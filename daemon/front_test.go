@@ -175,7 +175,7 @@ func TestKeeperThatIsSlowIsNotNone(t *testing.T) {
 func TestFrontThatEndsStartsNoKeeper(t *testing.T) {
 	t.Parallel()
 	n, ctx := muteKeeper(t)
-	if err := keepKeeper(ctx, n.opt, &lastBeat{}); err != nil {
+	if err := keepKeeper(ctx, n.opt, newLastBeat()); err != nil {
 		t.Errorf("it ends with %v", err)
 	}
 	if exists(filepath.Join(n.opt.Dirs.Keeper(), "boot")) {
@@ -373,5 +373,69 @@ func TestFrontThatCannotBeginLeavesNothing(t *testing.T) {
 				t.Errorf("an agent is left\n%s", n.story())
 			}
 		})
+	}
+}
+
+// proudFile is of a program as PostgreSQL is: it does not start while there is a
+// process of the pid that it has left in its file.
+const proudFile = `schema: 1
+services:
+  proud:
+    run:
+      exec:
+        - /bin/sh
+        - -c
+        - pid=$(cat DIR/pid 2>/dev/null) && kill -0 $pid 2>/dev/null && echo it is there >> DIR/refused && exit 1; echo $$ > DIR/pid; exec sleep 100000
+      user: USER
+    deploy: { min_ready: 0s }
+`
+
+// Who was started by a keeper that is gone is a child of the front, or of the
+// agent, by then: as a zombie it would keep the next run from starting.
+func TestProcessOfADeadKeeperIsNoZombieForLong(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.write(proudFile)
+	front := n.up()
+	one := func() (pid int) {
+		n.until("proud runs", func(s api.Status) bool {
+			all := s.Service("proud").Instances
+			if len(all) == 1 && all[0].Ready {
+				pid = all[0].PID
+			}
+			return pid > 0
+		})
+		return pid
+	}
+	another := func(before int) {
+		n.until("another proud", func(s api.Status) bool {
+			all := s.Service("proud").Instances
+			return len(all) == 1 && all[0].Ready && all[0].PID > 0 && all[0].PID != before
+		})
+		if text, err := os.ReadFile(n.dir + "/refused"); err == nil {
+			t.Errorf("it has met its zombie: %s", text)
+		}
+	}
+	kill := func(pid int) {
+		p, err := os.FindProcess(pid)
+		must(t, err)
+		must(t, p.Kill())
+	}
+	for _, who := range []string{"front", "agent"} {
+		pid, k := one(), n.keeper()
+		must(t, k.KillKeeper())
+		must(t, k.Close())
+		kill(pid)
+		another(pid) // both at once
+		n.until("a keeper", func(s api.Status) bool { return s.Role("keeper").Running })
+		n.kill("keeper")
+		pid = one()
+		kill(pid)
+		another(pid) // one that was adopted
+		if who == "front" {
+			must(t, front.Kill())
+			n.ends(front)
+			n.kill("keeper") // the next one is the agent's child
+		}
 	}
 }

@@ -60,7 +60,7 @@ type link struct {
 	forsaken func(failed int) error
 
 	absent  atomic.Pointer[absence] // nil while a keeper answers
-	beat    lastBeat
+	beat    *lastBeat
 	keepers int // met so far; only run's goroutine asks
 
 	mu      sync.Mutex // guards all below
@@ -87,7 +87,7 @@ func (l *link) missing(why error) {
 func newLink(dir string, log *slog.Logger) *link {
 	return &link{
 		dir: dir, log: log, forsaken: func(int) error { return nil },
-		changed: make(chan struct{}), held: map[string]*os.File{},
+		beat: newLastBeat(), changed: make(chan struct{}), held: map[string]*os.File{},
 	}
 }
 
@@ -146,7 +146,7 @@ func (l *link) attend(ctx context.Context, k *keeperclient.Client, ready func())
 	var beating sync.WaitGroup
 	defer beating.Wait()
 	defer cancel()
-	beating.Go(func() { beatOn(ctx, l.log, k, &l.beat) }) // beside all else: any question may be the one it hangs at
+	beating.Go(func() { beatOn(ctx, l.log, k, l.beat) }) // beside all else: any question may be the one it hangs at
 	events, err := k.Events(ctx, 0)
 	if err != nil {
 		return fmt.Errorf("hear events: %w", err)
@@ -208,13 +208,40 @@ func (l *link) take(ctx context.Context, k *keeperclient.Client, ev keeperwire.E
 
 // lastBeat is when the newest question was asked that a keeper has answered.
 // What happened before that it has seen: it has one loop.
-type lastBeat struct{ at atomic.Int64 }
+type lastBeat struct {
+	at   atomic.Int64
+	asks chan struct{} // somebody wants a newer one
+	news chan struct{} // there is a newer one
+}
 
-func (b *lastBeat) answered(asked time.Time) { b.at.Store(asked.UnixNano()) }
+func newLastBeat() *lastBeat {
+	return &lastBeat{asks: make(chan struct{}, 1), news: make(chan struct{}, 1)}
+}
+
+func (b *lastBeat) answered(asked time.Time) {
+	b.at.Store(asked.UnixNano())
+	ring(b.news)
+}
+
+// ring has whoever listens to bell wake up, once for all that came meanwhile.
+func ring(bell chan struct{}) {
+	select {
+	case bell <- struct{}{}:
+	default:
+	}
+}
 
 // sawExit reports whether a keeper has seen what was there at the time seen: a
-// zombie may be taken away only then, for with it goes its exit status.
-func (b *lastBeat) sawExit(seen time.Time) bool { return b.at.Load() > seen.UnixNano() }
+// zombie may be taken away only then, for with it goes its exit status. If not,
+// it is asked at once, or the next one is: while the zombie is there its program
+// may not dare to start again.
+func (b *lastBeat) sawExit(seen time.Time) bool {
+	if b.at.Load() > seen.UnixNano() {
+		return true
+	}
+	ring(b.asks)
+	return false
+}
 
 // beatOn asks k again and again whether it lives, until it or ctx is done.
 func beatOn(ctx context.Context, log *slog.Logger, k *keeperclient.Client, last *lastBeat) {
@@ -223,6 +250,8 @@ func beatOn(ctx context.Context, log *slog.Logger, k *keeperclient.Client, last 
 	for {
 		select {
 		case <-tick.C:
+			killSilent(ctx, log, k, last)
+		case <-last.asks:
 			killSilent(ctx, log, k, last)
 		case <-k.Done():
 			return

@@ -43,10 +43,10 @@ func Up(ctx context.Context, o UpOptions) error {
 	defer untold()
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	var beat lastBeat
-	go func() { _ = proc.ReapWhen(run, beat.sawExit) }()
+	beat := newLastBeat()
+	go func() { _ = proc.Reap(run, beat.sawExit, beat.news) }()
 	ended, refused := make(chan error, 1), make(chan refusedFile, 1)
-	go func() { ended <- keepKeeper(run, o.Options, &beat) }()
+	go func() { ended <- keepKeeper(run, o.Options, beat) }()
 	go tellEvents(ctx, o, f, refused)
 	select {
 	case err := <-ended:

@@ -126,7 +126,7 @@ func TestReapTakesOrphansAndLeavesOurOwn(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	reaped := make(chan error, 1)
-	go func() { reaped <- Reap(ctx) }()
+	go func() { reaped <- Reap(ctx, func(time.Time) bool { return true }, nil) }()
 
 	out, err := Output(t.Context(), sh("setsid sh -c 'exit 7' >/dev/null 2>&1 & echo $!"), 4096)
 	if err != nil {

@@ -17,10 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reapAfter is how long a zombie must have been one before it counts as
-// nobody's. Who started a child in this process waits for it already, and takes
-// it at once.
-const reapAfter = time.Second
+// Pauses of [Reap]: it looks at every child, of which a thousand may end at once.
+const (
+	reapSoon  = 5 * time.Millisecond // after the first sign that there is something
+	reapAgain = time.Second          // while a zombie stays
+)
 
 // own are the children that this process waits for itself.
 var own = struct {
@@ -29,7 +30,7 @@ var own = struct {
 	pids map[int]bool
 }{pids: map[int]bool{}}
 
-// Start is cmd.Start for a child that [Reap] must leave alone until [Wait].
+// Start is cmd.Start for a child that [Reap] leaves alone until [Wait].
 func Start(cmd *exec.Cmd) error {
 	own.Lock()
 	defer own.Unlock()
@@ -59,50 +60,52 @@ func Subreaper() error {
 	return nil
 }
 
-// Reap takes the exit of children that came to this process by the death of
-// their parents, so that they do not stay as zombies, until ctx is done.
-// Children that something in this process has started are left to it.
-func Reap(ctx context.Context) error {
-	return ReapWhen(ctx, func(time.Time) bool { return true })
-}
-
-// ReapWhen is [Reap] that takes an exit only once may allows it; seen is when it
-// was seen first. The exit status of a zombie can be read by others: who needs it
-// may be slow.
-func ReapWhen(ctx context.Context, may func(seen time.Time) bool) error {
+// Reap takes the exit of children that came to this process by the death of their
+// parents, so that they do not stay as zombies, until ctx is done. Children that
+// [Start] has started are left to who waits for them. The exit status of a zombie
+// can be read by others: it is taken away only once may allows it, which is asked
+// with the time at which it was seen first, and asked anew when again says so. As
+// soon as it may be it is: a program may look for its own pid of the run before.
+func Reap(ctx context.Context, may func(seen time.Time) bool, again <-chan struct{}) error {
 	died := make(chan os.Signal, 1)
 	signal.Notify(died, syscall.SIGCHLD)
 	defer signal.Stop(died)
 	waiting := map[int]time.Time{} // zombies at the last look, since when
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	soon := true // the timer is set for a look that is due
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-died:
-			timer.Reset(reapAfter)
+		case <-again:
 		case <-timer.C:
-			if waiting = reap(waiting, may); len(waiting) > 0 {
-				timer.Reset(reapAfter)
+			if soon, waiting = false, reap(waiting, may); len(waiting) > 0 {
+				timer.Reset(reapAgain)
 			}
+			continue
+		}
+		if !soon {
+			soon = true
+			timer.Reset(reapSoon)
 		}
 	}
 }
 
-// reap takes the exits of those of seen that have been zombies for long enough,
-// if may allows it, and returns the zombies that stay.
+// reap takes the exits of zombies, those of seen and others, if may allows it, and
+// returns those that stay.
 func reap(seen map[int]time.Time, may func(time.Time) bool) map[int]time.Time {
 	stay, now := map[int]time.Time{}, time.Now()
 	for _, pid := range zombies() {
 		since, known := seen[pid]
-		switch {
-		case !known:
-			stay[pid] = now
-		case now.Sub(since) < reapAfter || !may(since):
-			stay[pid] = since
-		default:
+		if !known {
+			since = now
+		}
+		if may(since) {
 			_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
+		} else {
+			stay[pid] = since
 		}
 	}
 	return stay

@@ -421,6 +421,9 @@ func TestExitWhileNoKeeperLived(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := c.up(n.spec("x", "cat "+n.logs+"/go; exit 33"))
+	again := n.spec("again", "exec sleep 1000")
+	again.Restart = restart.Policy{When: restart.Always, ResetAfter: 1}
+	first := c.up(again)
 	_ = syscall.Kill(int(welcome.PID), syscall.SIGKILL)
 	if err := os.WriteFile(n.logs+"/go", []byte("go\n"), 0); err != nil {
 		t.Fatal(err)
@@ -429,6 +432,11 @@ func TestExitWhileNoKeeperLived(t *testing.T) {
 	c.subscribe(0)
 	if e := c.event(kind(keeperwire.EvExited, "x")); !e.Exit.Known || e.Exit.Code != 33 || e.Exit.PID != before.PID {
 		t.Errorf("%+v", e.Exit)
+	}
+	_ = syscall.Kill(int(first.PID), syscall.SIGKILL) // whom nobody reaps: it is waited for, and not for ever
+	c.when("again", func(s keeperwire.Slot) bool { return s.State == keeperwire.Running && s.PID != first.PID })
+	if err := syscall.Kill(int(first.PID), 0); err != nil {
+		t.Errorf("its zombie: %v", err)
 	}
 	c.do(keeperwire.Msg{Kind: keeperwire.Leave})
 }

@@ -16,6 +16,12 @@ const (
 	lookMin  = 200 * time.Microsecond
 	lookMax  = 100 * time.Millisecond
 	codeWait = 2 * time.Second
+
+	// goneWait is how long the next run of what was adopted waits for the last
+	// one's new parent to reap it: a program that finds its own pid of the run
+	// before in use, as PostgreSQL does, would not start beside it. The front and
+	// the agent take some milliseconds.
+	goneWait = 500 * time.Millisecond
 )
 
 // reap takes every child that has ended. Who ended is asked before it is reaped:
@@ -138,9 +144,21 @@ func (k *keeper) lookAgain(s *slot) {
 	case k.trees.Alive(s.tree()):
 		k.clear(s)
 		k.lookLater(s)
+	case k.unreaped(s):
+		k.lookLater(s)
 	default:
 		k.gone(s)
 	}
+}
+
+// unreaped reports whether the main process of a run that has ended is a zombie
+// still, of a parent that may yet reap it.
+func (k *keeper) unreaped(s *slot) bool {
+	if s.goneBy == 0 {
+		s.goneBy = k.Clock + goneWait
+	}
+	st := trees.StatOf(int(s.rec.Slot.Last.PID))
+	return st.Dead && st.Ticks == s.rec.Slot.Ticks && k.Clock < s.goneBy
 }
 
 // clear ends what is left of a tree whose main process is gone. After a stop the
@@ -174,7 +192,7 @@ func (k *keeper) gone(s *slot) {
 		ev = restart.Undone
 	}
 	r.Ended, r.KillAt, r.Asked, r.Reason = false, 0, false, ""
-	s.killed, s.lookAt = false, 0
+	s.killed, s.lookAt, s.goneBy = false, 0, 0
 	r.Slot.State = keeperwire.Backoff // until the machine says otherwise
 	k.step(s, ev)
 }

@@ -25,6 +25,7 @@ type slot struct {
 	lookAt  time.Duration // when to look whether its tree is gone, or its code known
 	look    time.Duration // the pause before that
 	codeBy  time.Duration // when to give up to look for its code
+	goneBy  time.Duration // when to begin the next run though its zombie is still there
 	retryAt time.Duration // when to try again a start that was not its own fault to fail
 	retry   time.Duration
 	waits   string // name of a descriptor that it cannot start without
