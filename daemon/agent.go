@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -139,6 +140,7 @@ func newAgent(o Options) (*agent, error) {
 	a.link.met, a.link.heard, a.link.missed, a.link.salvage = a.meet, a.hear, a.miss, a.salvage
 	a.roles = newRoleStates()
 	a.witnesses = newWitnesses(o.Dirs.Keeper(), a.log)
+	a.link.removed = a.witnesses.leave
 	a.proxy = newProxy(o.Dirs.proxy(), a.link, a.board, a.log, a.bus)
 	a.proxy.pid = func() int { return a.roles.pid(proxyID) }
 	if err := a.rooms(); err != nil {
@@ -241,6 +243,7 @@ func (a *agent) meet(_ context.Context, k *keeperclient.Client, slots []keeperwi
 		a.supervise.Resync(slots)
 		return nil
 	}
+	a.expectProxy(slots)
 	a.supervise.Adopt(slots)
 	n := 0
 	for _, s := range slots {
@@ -253,6 +256,28 @@ func (a *agent) meet(_ context.Context, k *keeperclient.Client, slots []keeperwi
 		Because: fmt.Sprintf("agent pid %d met keeper pid %d; %d instances run", os.Getpid(), k.Welcome().PID, n),
 	})
 	return nil
+}
+
+// expectProxy has the registry wait for the proxy that an earlier agent has left:
+// an instance that it had told to leave goes on to do so, and must not be ended
+// before the proxy has been asked. Nobody asks it before the file has been read,
+// for until then it is not known what else to tell it.
+func (a *agent) expectProxy(slots []keeperwire.Slot) {
+	there := func(s keeperwire.Slot) bool { return s.ID == proxyID && s.State != keeperwire.Stopped }
+	if slices.ContainsFunc(slots, there) {
+		a.registry.Join("proxy", expected{})
+	}
+}
+
+// expected is a [registry.Balancer] that is there and has not been spoken to.
+type expected struct{}
+
+func (expected) Apply(ctx context.Context, _ registry.Snapshot) error { return notAsked(ctx) }
+func (expected) Drain(ctx context.Context, _ string, _ bool) error    { return notAsked(ctx) }
+
+func notAsked(ctx context.Context) error {
+	<-ctx.Done()
+	return errors.New("it is not asked before the file has been read")
 }
 
 // salvage asks the proxy for its sockets: agent and keeper died at once, and it

@@ -281,6 +281,8 @@ func (a *agent) joinProxy(ctx context.Context, f *config.File) error {
 	if len(f.Frontends) == 0 {
 		if a.roles.runs(proxyID) {
 			a.join()
+		} else if !a.joined {
+			a.registry.Leave("proxy") // it was expected, see [agent.expectProxy]
 		}
 		return nil
 	}

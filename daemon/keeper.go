@@ -30,7 +30,11 @@ func (l *link) Kill(ctx context.Context, id, reason string, wanted bool) error {
 }
 
 func (l *link) Remove(ctx context.Context, id string) error {
-	return l.ask(ctx, func(k *keeperclient.Client) error { return k.Remove(ctx, id) })
+	err := l.ask(ctx, func(k *keeperclient.Client) error { return k.Remove(ctx, id) })
+	if err == nil {
+		l.removed(id)
+	}
+	return err
 }
 
 func (l *link) SetReady(ctx context.Context, id string, ready bool) error {

@@ -55,6 +55,8 @@ type link struct {
 	// missed takes what happened before, and was never acknowledged: it is in the
 	// slots already.
 	missed func(keeperwire.Event)
+	// removed is told of an instance that the keeper has forgotten as we asked.
+	removed func(id string)
 	// forsaken is asked when there is no keeper and failed of them could not be
 	// started in a row. An error is that there will be none: the link ends.
 	forsaken func(failed int) error
@@ -86,7 +88,7 @@ func (l *link) missing(why error) {
 
 func newLink(dir string, log *slog.Logger) *link {
 	return &link{
-		dir: dir, log: log, forsaken: func(int) error { return nil },
+		dir: dir, log: log, forsaken: func(int) error { return nil }, removed: func(string) {},
 		beat: newLastBeat(), changed: make(chan struct{}), held: map[string]*os.File{},
 	}
 }

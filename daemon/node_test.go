@@ -98,7 +98,10 @@ func serve(addr, name string) error {
 	}
 	ctx, stop := proc.UntilTold(context.Background())
 	defer stop()
-	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if fifo := r.URL.Query().Get("until"); fifo != "" { // somebody opens it to write
+			_, _ = os.ReadFile(fifo)
+		}
 		fmt.Fprintf(w, "%s %s", name, os.Getenv("WORD"))
 	})}
 	context.AfterFunc(ctx, func() { _ = s.Close() })
@@ -257,7 +260,7 @@ func (n *node) clean() {
 
 // get asks over a connection of its own.
 func get(url string) (string, error) {
-	c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	c := &http.Client{Timeout: hang, Transport: &http.Transport{
 		DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // a test's own
 	}}
 	resp, err := c.Get(url)

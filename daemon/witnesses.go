@@ -46,6 +46,17 @@ func (w *witnesses) meet(slots []keeperwire.Slot) {
 	}
 }
 
+// leave lets go of an instance that the keeper has forgotten: nobody asks again
+// how it ended.
+func (w *witnesses) leave(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if one := w.all[id]; one != nil {
+		_ = one.Close()
+		delete(w.all, id)
+	}
+}
+
 // hear does the same for one event.
 func (w *witnesses) hear(ev *keeperwire.Event) {
 	switch ev.Kind {
