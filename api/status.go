@@ -140,6 +140,7 @@ type Frontend struct {
 	Routes  []Route   `json:"routes,omitempty"`  // in file order
 	Traffic *Counters `json:"traffic,omitempty"` // nil: no proxy could say
 	Conns   int       `json:"conns"`             // open now
+	Files   []string  `json:"files,omitempty"`   // certificates and pages that it serves
 }
 
 // Bind is one address of a frontend.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,21 +63,34 @@ func Why(f Facts, ref backstay.Ref) (Proof, error) {
 	if len(p.Do) == 0 {
 		p.Do = f.otherwise(ref)
 	}
-	f.addDisk(&p, ref)
+	f.addProblems(&p, ref)
 	return p, nil
 }
 
-// addDisk adds that lines of what ref points at are being lost, whatever else is
-// so: it is no part of a state, and nobody else would tell of it.
-func (f Facts) addDisk(p *Proof, ref backstay.Ref) {
+// addProblems adds that lines of what ref points at are being lost, or that a file
+// it serves cannot be read any more, whatever else is so: it is no part of a
+// state, and nobody else would tell of it.
+func (f Facts) addProblems(p *Proof, ref backstay.Ref) {
 	for _, problem := range f.Status.Problems {
-		at := backstay.Ref(problem.Where)
-		of, _, _ := f.Status.find(at.Name())
-		if problem.Code == "disk" && (at == ref || at.Kind() == "instance" && ref == backstay.NewRef("service", of.Name)) {
+		if f.losesLines(problem, ref) || f.servesOld(problem, ref) {
 			p.Because = append(p.Because, Fact{Text: problem.What})
 			p.Do = append([]string{problem.Do}, p.Do...)
 		}
 	}
+}
+
+func (f Facts) losesLines(problem backstay.Problem, ref backstay.Ref) bool {
+	at := backstay.Ref(problem.Where)
+	of, _, _ := f.Status.find(at.Name())
+	return problem.Code == "disk" && (at == ref || at.Kind() == "instance" && ref == backstay.NewRef("service", of.Name))
+}
+
+// servesOld reports whether problem is of a file that the frontend ref serves as
+// it was read before.
+func (f Facts) servesOld(problem backstay.Problem, ref backstay.Ref) bool {
+	return problem.Code == "file_unreadable" && slices.ContainsFunc(f.Status.Frontends, func(fe Frontend) bool {
+		return ref == backstay.NewRef("frontend", fe.Name) && slices.Contains(fe.Files, problem.Where)
+	})
 }
 
 // otherwise is what would change a state with which nothing is wrong.

@@ -300,6 +300,13 @@ var whyCases = map[string]whyCase{
 			unready(&shop(f).Instances[n], "connect: refused")
 		}
 	}},
+	"frontend-old-certificate": {"frontend/web", func(f *api.Facts) {
+		f.Status.Frontends[0].Files = []string{"/etc/tls/shop.pem"}
+		f.Status.Problems = []backstay.Problem{
+			{Code: "file_unreadable", What: "certificate /etc/tls/shop.pem: the key is of another one", Where: "/etc/tls/shop.pem", Do: "put it right: it is looked at every 10s"},
+			{Code: "file_unreadable", What: "certificate /etc/tls/other.pem: gone", Where: "/etc/tls/other.pem", Do: "put it right"},
+		}
+	}},
 	"frontend-down": {"frontend/web", func(f *api.Facts) { f.Status.Down = &api.Down{Since: apitest.Before(time.Minute), By: "root"} }},
 
 	"instance-log-lost": {"instance/shop-11aa11", logLost}, "service-log-lost": {"service/shop", logLost},

@@ -204,7 +204,7 @@ func (v *view) frontends() []api.Frontend {
 	}
 	for _, name := range sortedKeys(v.now.file.Frontends) {
 		f := v.now.file.Frontends[name]
-		front := api.Frontend{Name: name, Routes: routes(f)}
+		front := api.Frontend{Name: name, Routes: routes(f), Files: filesOf(f)}
 		for _, bind := range f.Bind {
 			front.Binds = append(front.Binds, v.bound(bind))
 		}
@@ -215,6 +215,21 @@ func (v *view) frontends() []api.Frontend {
 		out = append(out, front)
 	}
 	return out
+}
+
+// filesOf are what f serves from the disk.
+func filesOf(f l7.Frontend) (all []string) {
+	if f.TLS != nil {
+		for _, c := range f.TLS.Certs {
+			all = append(all, c.Cert)
+		}
+	}
+	for _, r := range f.Routes {
+		if r.Respond != nil && r.Respond.File != "" {
+			all = append(all, r.Respond.File)
+		}
+	}
+	return all
 }
 
 func (v *view) bound(bind string) api.Bind {

@@ -64,6 +64,10 @@ func TestCertificateIsTakenWhenItsKeyFits(t *testing.T) {
 	if got := n.served(port); got != 1 {
 		t.Fatalf("certificate %d is served, want the old one", got)
 	}
+	proof, err := n.client.Why(t.Context(), "frontend/web")
+	if err != nil || !strings.Contains(proof.String(), n.dir+"/c.pem") {
+		t.Errorf("why says nothing of the certificate: %v, %v", proof, err)
+	}
 	must(t, os.WriteFile(n.dir+"/k.pem", key, 0o600))
 	n.until("no problem", func(s api.Status) bool { return len(s.Problems) == 0 })
 	for until := time.Now().Add(hang); n.served(port) != 2; time.Sleep(20 * time.Millisecond) {
