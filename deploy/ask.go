@@ -205,7 +205,7 @@ func (s *service) begin(in intent) (Deploy, error) {
 	}
 	if was.Live() {
 		was = was.clone()
-		was.State, was.Since, was.Ended, was.Reason = Superseded, now, now, "by "+d.ID
+		was.State, was.Since, was.Ended, was.Reason = Superseded, now, now, d.asked()
 		was.Members, was.Before, was.Away, was.Deadline = nil, nil, nil, time.Time{}
 		was.say(now, was.headline(now))
 		rec.put(was)

@@ -138,6 +138,9 @@ func TestASupersededDeployIsNotEndedByWhoBeganIt(t *testing.T) {
 			h.apply()
 			cut(h)
 			h.untilIt("superseded", func(Deploy) bool { return h.said.last(Superseded) != nil })
+			if d := h.History("shop")[1]; by == "cyd" && d.Reason != "by shop-d3 (deploy --version v3 by cyd)" {
+				t.Errorf("%s: %s", d.State, d.Reason)
+			}
 			if e := h.said.last(Superseded); e.Actor != by {
 				t.Errorf("superseded by %q, want %s: %s", e.Actor, by, e.Because)
 			}

@@ -139,3 +139,11 @@ func spell(d time.Duration) string {
 	}
 	return d.Round(time.Second).String()
 }
+
+// asked says by what another deploy was superseded: by shop-d12 (apply by ann).
+func (d Deploy) asked() string {
+	if d.Why == "" || d.By == "" {
+		return "by " + d.ID
+	}
+	return "by " + d.ID + " (" + d.Why + " by " + d.By + ")"
+}
