@@ -54,6 +54,12 @@ type Wanted struct {
 	Deploy  *Deploy `json:"deploy,omitempty"`  // what decided it or, until then, what is under way
 }
 
+// Over reports whether w was decided, at the first look, by a deploy that it has
+// brought about: its story is still to be told.
+func (w Wanted) Over() bool {
+	return w.Outcome != "" && w.Deploy != nil && w.Deploy.ID != w.After && w.Deploy.State != DeployRefused && !w.Deploy.Ended.IsZero()
+}
+
 // Note says what of w is not as the file has it; empty if nothing is, or if the
 // deploy tells it.
 func (w Wanted) Note() string {

@@ -72,19 +72,25 @@ func (a *app) applied(ctx context.Context, done api.Applied, detach bool) error 
 func (a *app) await(ctx context.Context, done *api.Applied) error {
 	done.Deploys = nil
 	for i, w := range done.Wants {
-		if w.Outcome != "" {
+		var err error
+		switch {
+		case w.Outcome == "":
+			if w, err = a.decided(ctx, w); err != nil {
+				return err
+			}
+			done.Wants[i] = w
+			if note := w.Note(); note != "" {
+				done.Notes = append(done.Notes, note)
+			}
+		case w.Over():
+			if _, err = a.watch(ctx, *w.Deploy); err != nil {
+				return err
+			}
+		default:
 			continue
 		}
-		w, err := a.decided(ctx, w)
-		if err != nil {
-			return err
-		}
-		done.Wants[i] = w
 		if w.Deploy != nil && w.Outcome != api.OutcomeRefused {
 			done.Deploys = append(done.Deploys, *w.Deploy)
-		}
-		if note := w.Note(); note != "" {
-			done.Notes = append(done.Notes, note)
 		}
 	}
 	return nil

@@ -37,6 +37,7 @@ var changes = map[string]func(*apitest.Backend){
 	"deploy-running": func(b *apitest.Backend) { b.State.Services[1].Deploy.State = api.DeployRolling },
 
 	"apply-follows":    follows,
+	"apply-over":       over,
 	"apply-superseded": applyEnds(api.OutcomeSuperseded),
 	"apply-refused":    applyEnds(api.OutcomeRefused),
 	"apply-undone":     applyEnds(api.OutcomeNotTried),
@@ -93,6 +94,13 @@ func follows(b *apitest.Backend) {
 	dead := api.Deploy{ID: "shop-d3", Service: "shop", From: "shop@2", To: "shop@3", State: api.DeployRolledBack, Reason: "it died"}
 	b.Wants = []api.Wanted{wanted("", &rolling)}
 	b.Outcomes = []api.Wanted{wanted("", nil), wanted("", &dead), wanted(api.OutcomeRolledBack, &dead)}
+}
+
+// over has the deploy of what is applied end before the answer.
+func over(b *apitest.Backend) {
+	b.Steps = nil
+	step(b, "shop-9e01aa exited 3", true, api.DeployRolledBack, "it died at once")
+	b.Wants = []api.Wanted{{Service: "shop", Release: "shop@3", After: "shop-d2", Outcome: api.OutcomeRolledBack, Deploy: b.Steps[0].Deploy}}
 }
 
 // applyEnds has what a file wants of shop come to o.

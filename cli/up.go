@@ -30,7 +30,7 @@ func (a *app) front(name, short, long string, run func(context.Context, daemon.U
 			o.File = fileArg(args)
 			o.Dirs, o.Version, o.Out = a.dirs, Version, a.Out
 			o.Log = slog.New(slog.NewTextHandler(a.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-			o.Ready = func() { a.say("up; look with backstay status, stop with ^C") }
+			o.Ready = func(run string) { a.say("up; look with backstay%s status, stop with ^C", elsewhere(run)) }
 			err := run(cmd.Context(), o)
 			if path, ok := errors.AsType[*fs.PathError](err); ok && path.Path == o.File {
 				return unreadable(o.File, err)
@@ -40,6 +40,15 @@ func (a *app) front(name, short, long string, run func(context.Context, daemon.U
 	}
 	cmd.Flags().StringVar(&o.Metrics, "metrics", "", "loopback address to be scraped at, as in 127.0.0.1:9090")
 	return cmd
+}
+
+// elsewhere is the flag by which a command finds an agent whose run directory is
+// not that of everybody.
+func elsewhere(run string) string {
+	if run == daemon.DefaultDirs().Run {
+		return ""
+	}
+	return " --run-dir " + run
 }
 
 // fileArg is the file that a command is about.

@@ -75,7 +75,11 @@ func (f *File) rolling(name string) string {
 	case n == 0:
 		return ""
 	case s.Deploy.Strategy == "recreate":
-		return "replaced one after the other; no answer from " + ports(&s) + " from the stop of the old to the ready of the new"
+		first := "stopped, then started anew"
+		if n > 1 {
+			first = fmt.Sprintf("all %d are stopped, then their replacements start", n)
+		}
+		return first + "; no answer from " + ports(&s) + " from the stop of the old to the ready of the new"
 	case surge == 0 && missing >= n:
 		return "all are stopped before their replacements are ready: no answer meanwhile"
 	case surge == 0:

@@ -50,6 +50,7 @@ func (a *agent) take(ctx context.Context, ask api.ConfigAsk) (api.Applied, error
 	before := a.now.Load()
 	d.kept.By = ask.By.Name
 	d.brought(ask.By.Name, "apply")
+	ended := a.endedSoFar(d)
 	applied := api.Applied{Plan: a.planOf(before, d), Unchanged: before != nil && before.kept.Digest == d.kept.Digest}
 	if err := a.accept(ctx, d); err != nil {
 		return api.Applied{}, err
@@ -61,7 +62,7 @@ func (a *agent) take(ctx context.Context, ask api.ConfigAsk) (api.Applied, error
 	a.endRefusal()
 	a.tellApplied(before, d, ask.By.Name)
 	applied.Generation = d.kept.Gen
-	applied.Wants = a.wanted(ctx, d)
+	applied.Wants = a.wanted(ctx, d, ended)
 	for _, w := range applied.Wants {
 		if note := w.Note(); note != "" && !slices.Contains(applied.Notes, note) {
 			applied.Notes = append(applied.Notes, note)

@@ -20,8 +20,8 @@ type Options struct {
 type UpOptions struct {
 	Options
 
-	Out   io.Writer // events, for people
-	Ready func()    // called once, when the agent answers; may be nil
+	Out   io.Writer        // events, for people
+	Ready func(run string) // called once with the run directory, when the agent answers; may be nil
 }
 
 // program is the path of this program, which every role is started from. Tests

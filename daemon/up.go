@@ -126,7 +126,7 @@ func tellEvents(ctx context.Context, o UpOptions, f *config.File, refused chan<-
 		pause(ctx, keeperAgain)
 	}
 	if o.Ready != nil && ctx.Err() == nil {
-		o.Ready()
+		o.Ready(o.Dirs.Run)
 	}
 	since := started
 	for ctx.Err() == nil {

@@ -15,14 +15,25 @@ import (
 // asks is to hear something before the line looks dead, and asks again.
 const outcomeWithin = 10 * time.Second
 
+// endedSoFar is the newest deploy of each service of d that has ended: what d
+// brings about is decided by later ones. changing is held.
+func (a *agent) endedSoFar(d *desired) map[string]string {
+	all := map[string]string{}
+	for name := range d.wants {
+		_, all[name] = a.deploy.Wanted(name)
+	}
+	return all
+}
+
 // wanted is which releases d, which is in force, wants, with what has become of
-// them so far. changing is held: what is wanted is what d has brought.
-func (a *agent) wanted(ctx context.Context, d *desired) (all []api.Wanted) {
+// them so far, by deploys after those called after: one may have ended already.
+// changing is held: what is wanted is what d has brought.
+func (a *agent) wanted(ctx context.Context, d *desired, after map[string]string) (all []api.Wanted) {
 	now, cancel := context.WithCancel(ctx)
 	cancel() // what is not decided is not waited for
 	for _, name := range sortedKeys(d.wants) {
-		seq, after := a.deploy.Wanted(name)
-		all = append(all, a.wantedOf(name, seq, after, a.deploy.Outcome(now, name, seq, after)))
+		seq, _ := a.deploy.Wanted(name)
+		all = append(all, a.wantedOf(name, seq, after[name], a.deploy.Outcome(now, name, seq, after[name])))
 	}
 	return all
 }
