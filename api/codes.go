@@ -65,6 +65,7 @@ var thingCodes = []Code{
 	{"starting", http.StatusServiceUnavailable, backstay.ExitFailed, "the agent has just started and does not know yet"},
 	{"no_config", http.StatusConflict, backstay.ExitFailed, "no file has ever been applied"},
 	{"changed_meanwhile", http.StatusPreconditionFailed, backstay.ExitRefused, "another file is in force than If-Match says"},
+	{"port_moves", http.StatusConflict, backstay.ExitRefused, "a service would be started before a frontend has left its port"},
 	{"opens_gap", http.StatusConflict, backstay.ExitRefused, "a file would lead requests that are served now to a service that is not ready"},
 	{"stops_everything", http.StatusConflict, backstay.ExitRefused, "a file without services would stop all that runs"},
 	{"not_running", http.StatusConflict, backstay.ExitFailed, "the instance does not run"},

@@ -82,6 +82,9 @@ func (a *agent) warned(p api.Plan, d *desired) api.Plan {
 	if err := a.stopsAll(d); err != nil {
 		p.Notes = append(p.Notes, "apply refuses it without --stop-all: "+err.Error())
 	}
+	if err := a.takesOwnPort(d); err != nil {
+		p.Notes = append(p.Notes, "apply refuses it: "+err.Error())
+	}
 	if err := a.opensGap(d); err != nil {
 		p.Notes = append(p.Notes, "apply refuses it without --gap: "+err.Error())
 	}

@@ -37,6 +37,9 @@ func (a *agent) take(ctx context.Context, ask api.ConfigAsk) (api.Applied, error
 	if err == nil && !ask.StopAll {
 		err = a.stopsAll(d)
 	}
+	if err == nil {
+		err = a.takesOwnPort(d)
+	}
 	if err == nil && !ask.Gap {
 		err = a.opensGap(d)
 	}

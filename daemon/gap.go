@@ -105,3 +105,33 @@ func samePort(was *config.File, from string, is *config.File, to string) uint16 
 	}
 	return 0
 }
+
+// takesOwnPort refuses a file by which a service gets the port of a frontend that
+// leaves with it: it would be started first, and could not listen.
+func (a *agent) takesOwnPort(d *desired) error {
+	now := a.now.Load()
+	if now == nil {
+		return nil
+	}
+	for _, bind := range now.file.Binds() {
+		b, err := l7.ParseBind(bind)
+		if err != nil || b.Unix != "" || slices.Contains(d.file.Binds(), bind) {
+			continue
+		}
+		for _, service := range d.file.ServiceNames() {
+			for name, p := range d.file.Services[service].Ports {
+				if p.Number == b.Port {
+					return portMoves(d.file, bind, "services."+service+".ports."+name)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func portMoves(f *config.File, bind, key string) error {
+	return &backstay.Problem{
+		Code: "port_moves", What: key + " is the port of a frontend, " + bind + ", until this file is in force", Where: f.Where(key),
+		Why: "the service would be started before the port is free", Do: "apply the file without " + bind + " and without the service first, then this one",
+	}
+}

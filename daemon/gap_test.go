@@ -123,3 +123,26 @@ func TestAGapOfTheSamePortSaysSo(t *testing.T) {
 		t.Errorf("it was started %d times, for the other one had its port", s.Instances[0].Starts)
 	}
 }
+
+// A service does not get the port of a frontend in the step by which that leaves.
+func TestAPortMovesInTwoSteps(t *testing.T) {
+	t.Parallel()
+	port, other := hosttest.FreePort(t), hosttest.FreePort(t)
+	was := gapFile(port, "{ to: shop }", "shop")
+	is := gapFile(other, "{ to: shop }", "shop") // its fixed port is that of the frontend before
+	is = strings.Replace(is, "frontends:", fmt.Sprintf(`  web:
+    run: { exec: [SELF, serve, "127.0.0.1:${port.http}", web], user: "USER" }
+    ports: { http: %d }
+    deploy: { strategy: recreate }
+frontends:`, port), 1)
+	n := start(t, was)
+	n.whole("shop", 1)
+	if err := n.apply(is); codeOf(err) != "port_moves" {
+		t.Fatalf("apply: %v", err)
+	}
+	must(t, n.apply(gapFile(other, "{ to: shop }", "shop")))
+	must(t, n.apply(is))
+	if s := n.whole("web", 1); s.Instances[0].Starts != 1 {
+		t.Errorf("it was started %d times", s.Instances[0].Starts)
+	}
+}
