@@ -72,6 +72,10 @@ func TestKeeperComesBackWithTheRunDirectoryFull(t *testing.T) {
 	if got := n.whole("shop", 1).Instances[0].ID; got != id {
 		t.Errorf("%s runs, %s did", got, id)
 	}
+	second := n.beginIn(append(os.Environ(), "ANOTHER=terminal"), "up") // its spec of the agent is another one, for which there is no room
+	n.until("a front", func(api.Status) bool { return strings.Contains(n.said(), "taking it over") })
+	must(t, second.Kill())
+	n.ends(second)
 	unstuff()
 	n.until("no problem", func(s api.Status) bool { return len(s.Problems) == 0 })
 }

@@ -115,7 +115,12 @@ func wake(ctx context.Context, k *keeperclient.Client, o *UpOptions) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, keeperSilent)
 	defer cancel()
-	if err := errors.Join(k.Put(ctx, spec), k.Start(ctx, agentID)); err != nil {
+	err = k.Put(ctx, spec)
+	if keeperCode(err) == "no_record" { // a full disk: the agent that it has does
+		o.Log.WarnContext(ctx, "the keeper starts the agent as before", "why", err.Error())
+		err = nil
+	}
+	if err = errors.Join(err, k.Start(ctx, agentID)); err != nil {
 		return fmt.Errorf("take over what runs: %w", err)
 	}
 	return nil

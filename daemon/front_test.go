@@ -22,14 +22,17 @@ import (
 func (n *node) up() *os.Process { return n.begin("up") }
 
 // begin starts a command for the directories of n beside what runs there.
-func (n *node) begin(verb ...string) *os.Process {
+func (n *node) begin(verb ...string) *os.Process { n.Helper(); return n.beginIn(os.Environ(), verb...) }
+
+// beginIn is begin with an environment of its own.
+func (n *node) beginIn(env []string, verb ...string) *os.Process {
 	n.Helper()
 	out, err := os.OpenFile(n.dir+"/front.out", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	must(n, err)
 	defer out.Close()
 	d := n.opt.Dirs
 	p, err := os.StartProcess(self, slices.Concat([]string{self}, verb, []string{"--run-dir", d.Run, "--state-dir", d.State, "--log-dir", d.Log, "--config", n.opt.File}),
-		&os.ProcAttr{Files: []*os.File{nil, out, out}, Env: os.Environ()})
+		&os.ProcAttr{Files: []*os.File{nil, out, out}, Env: env})
 	must(n, err)
 	n.Cleanup(func() { _ = p.Kill(); _, _ = p.Wait() })
 	return p

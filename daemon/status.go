@@ -348,7 +348,7 @@ func (v *view) keeperProblem() []backstay.Problem {
 	}
 	return []backstay.Problem{{
 		Code: "keeper_gone", What: "no keeper answers since " + gone.since.Local().Format("2006-01-02 15:04:05") + ": what ends now is not started again; " + gone.why,
-		Where: "role/keeper", Why: gone.why, Do: "put right what that says: what runs goes on, and a keeper is tried again every " + alone.String() + "; its log is " + v.Dirs.Keeper() + "/keeper.log",
+		Where: "role/keeper", Why: gone.why, Do: "nothing, if this goes by itself: one is started again at once, and what runs goes on. If it stays, put right what it says; the keeper's log is " + v.Dirs.Keeper() + "/keeper.log",
 	}}
 }
 
