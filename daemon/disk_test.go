@@ -136,6 +136,20 @@ func TestFullStateDirectoryIsAProblemUntilThereIsRoom(t *testing.T) {
 	n.ends(front)
 }
 
+// A run directory that had the state once and has another by now is no owner of it.
+func TestStateIsFreeOnceItsRunDirectoryHasAnother(t *testing.T) {
+	t.Parallel()
+	n, other := start(t, versionFile), newNode(t)
+	n.whole("shop", 1)
+	must(t, other.opt.Dirs.make())
+	must(t, os.WriteFile(stateLock(other.opt.Dirs), []byte(n.opt.Dirs.Run+"\n"), 0o600))
+	must(t, freeState(t.Context(), other.opt.Dirs))
+	other.opt.Dirs.State = n.opt.Dirs.State
+	if err := freeState(t.Context(), other.opt.Dirs); codeOf(err) != "already_running" {
+		t.Errorf("the state that it has: %v", err)
+	}
+}
+
 // Two with one state directory would each undo what the other has done.
 func TestStateDirectoryHasOneAgent(t *testing.T) {
 	t.Parallel()

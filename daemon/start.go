@@ -94,11 +94,14 @@ func bootKeeper(o Options) (Options, string, error) {
 	return o, program, nil
 }
 
+// bootFile is what a keeper starts by itself.
+func bootFile(d Dirs) string { return filepath.Join(d.Keeper(), "boot") }
+
 // writeBoot writes what a keeper starts by itself, where it is not there already: a
 // keeper must come back though the run directory is full. For that the environment
 // of an earlier start does too, if all else is what is wanted.
 func writeBoot(o Options, agent *keeperwire.Spec) error {
-	path, boot := filepath.Join(o.Dirs.Keeper(), "boot"), keeperwire.AppendBoot(nil, agent)
+	path, boot := bootFile(o.Dirs), keeperwire.AppendBoot(nil, agent)
 	there, err := os.ReadFile(path)
 	if err == nil && bytes.Equal(there, boot) {
 		return nil

@@ -7,11 +7,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/host/proc"
+	"github.com/backstay/backstay/internal/keeperwire"
 )
 
 // stateWithin is how long an agent waits for the state directory: the one before it
@@ -26,7 +28,7 @@ func stateLock(d Dirs) string { return filepath.Join(d.State, "lock") }
 // holdState makes this process the one that writes the state, until the file it
 // returns is closed.
 func holdState(ctx context.Context, d Dirs) (*os.File, error) {
-	if owner := stateOwner(d); owner != "" && keeperIn(ctx, owner) {
+	if owner := stateOwner(d); owner != "" && keeps(ctx, owner, d) {
 		return nil, stateTaken(d, owner, nil)
 	}
 	waiting, cancel := context.WithTimeout(ctx, stateWithin)
@@ -63,7 +65,7 @@ func freeState(ctx context.Context, d Dirs) error {
 	switch {
 	case owner == "" || !exists(stateLock(d)):
 		return nil // the agent will see
-	case keeperIn(ctx, owner):
+	case keeps(ctx, owner, d):
 		return stateTaken(d, owner, nil)
 	}
 	lock, err := lockAtOnce(ctx, stateLock(d))
@@ -78,25 +80,40 @@ func freeState(ctx context.Context, d Dirs) error {
 func stateOwner(d Dirs) string {
 	text, err := os.ReadFile(stateLock(d))
 	owner := strings.TrimSpace(string(text))
-	if err != nil || owner == d.Run {
-		return ""
-	}
-	theirs, err := os.Stat(owner)
-	ours, ourErr := os.Stat(d.Run)
-	if err == nil && ourErr == nil && os.SameFile(theirs, ours) {
+	if err != nil || sameDir(owner, d.Run) {
 		return ""
 	}
 	return owner
 }
 
-// keeperIn reports whether a keeper runs in the run directory dir: it starts its
-// agent again, which may be away just now.
-func keeperIn(ctx context.Context, dir string) bool {
+// keeps reports whether a keeper runs in the run directory dir whose agent writes
+// the state of d: it starts that agent again, which may be away just now.
+func keeps(ctx context.Context, dir string, d Dirs) bool {
 	k, err := runningKeeper(ctx, Dirs{Run: dir})
 	if k != nil {
 		_ = k.Close()
 	}
-	return k != nil || err != nil
+	return (k != nil || err != nil) && bootsWith(Dirs{Run: dir}, d.State)
+}
+
+// bootsWith reports whether the keeper of d starts an agent with the state directory
+// state. A keeper that does not say is taken at its worst.
+func bootsWith(d Dirs, state string) bool {
+	text, err := os.ReadFile(bootFile(d))
+	specs, decodeErr := keeperwire.DecodeBoot(text)
+	if err != nil || decodeErr != nil || len(specs) != 1 {
+		return true
+	}
+	argv := specs[0].Argv
+	i := slices.Index(argv, "--state-dir")
+	return i < 0 || i+1 == len(argv) || sameDir(argv[i+1], state)
+}
+
+// sameDir reports whether a and b are one directory, by whatever names.
+func sameDir(a, b string) bool {
+	ofA, errA := os.Stat(a)
+	ofB, errB := os.Stat(b)
+	return a == b || errA == nil && errB == nil && os.SameFile(ofA, ofB)
 }
 
 // stateTaken is that the state of d is that of owner, a run directory, or whoever

@@ -21,6 +21,10 @@ import (
 // keeperAgain is the pause before a keeper is started anew that could not be.
 const keeperAgain = 200 * time.Millisecond
 
+// keeperYoung is the life of a keeper that counts as one that could not be started:
+// one that ends at once, again and again, would take a CPU.
+const keeperYoung = time.Second
+
 // Up is the front: it starts a keeper in a session of its own, starts it again
 // as systemd would, and prints events until ctx is done. Then it drains and
 // stops everything. Killed, or its terminal closed, it costs nothing: what runs
@@ -76,8 +80,12 @@ func keepKeeper(ctx context.Context, o Options, last *lastBeat) error {
 		k, err := keeperclient.Dial(ctx, keeperclient.Options{Socket: filepath.Join(o.Dirs.Keeper(), "sock"), Log: o.Log, KillSilent: true})
 		if err == nil {
 			first = false
+			met := time.Now()
 			beatOn(ctx, o.Log, k, last)
 			_ = k.Close()
+			if time.Since(met) < keeperYoung {
+				pause(ctx, keeperAgain)
+			}
 			continue
 		}
 		if ctx.Err() != nil { // the keeper may be there, and only slow
