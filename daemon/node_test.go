@@ -99,8 +99,10 @@ func serve(addr, name string) error {
 	ctx, stop := proc.UntilTold(context.Background())
 	defer stop()
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if fifo := r.URL.Query().Get("until"); fifo != "" { // somebody opens it to write
-			_, _ = os.ReadFile(fifo)
+		if addr := r.URL.Query().Get("until"); addr != "" { // whoever listens there hangs up
+			if c, err := net.Dial("tcp", addr); err == nil {
+				_, _ = io.Copy(io.Discard, c)
+			}
 		}
 		fmt.Fprintf(w, "%s %s", name, os.Getenv("WORD"))
 	})}
