@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,12 +17,9 @@ func (n *node) smallDisk(dir string) {
 	n.Helper()
 	hosttest.NeedRoot(n, "to mount a disk of its own")
 	must(n, os.MkdirAll(dir, 0o755))
-	run := func(argv ...string) {
-		_, err := proc.Output(context.Background(), argv, 4096)
-		must(n, err)
-	}
-	run("mount", "-t", "tmpfs", "-o", "size=8m", "backstay-test", dir)
-	n.Cleanup(func() { run("umount", "--lazy", dir) })
+	_, err := proc.Output(n.Context(), []string{"mount", "-t", "tmpfs", "-o", "size=8m", "backstay-test", dir}, 4096)
+	must(n, err)
+	n.disks = append(n.disks, dir)
 }
 
 // stuff fills the disk of dir to the last byte, and returns what makes room again.

@@ -121,6 +121,7 @@ type node struct {
 	dir    string
 	opt    Options
 	client *client.Client
+	disks  []string // mounted for it
 }
 
 // newNode makes directories. Nothing runs yet.
@@ -255,6 +256,11 @@ func (n *node) clean() {
 		}
 		if err := leave(ctx, n.opt.Dirs); err != nil {
 			n.Errorf("leave: %v", err)
+		}
+	}
+	for _, dir := range n.disks { // not before: who cannot be found is not ended
+		if _, err := proc.Output(ctx, []string{"umount", "--lazy", dir}, 4096); err != nil {
+			n.Errorf("unmount: %v", err)
 		}
 	}
 	_ = os.RemoveAll(n.dir)
