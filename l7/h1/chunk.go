@@ -32,7 +32,8 @@ const (
 	inExtValue             // a token
 	inExtQuoted            //
 	inExtEscape            // after a backslash
-	inExtEnd               // after the value
+	inExtEnd               // after the quotes
+	inExtGap               // whitespace after the value: another extension follows
 	inSizeLF               // after the CR of the size
 	inData                 //
 	inDataCR               // after the data

@@ -1,8 +1,8 @@
 package h1
 
-// extension reads ;NAME[=VALUE] with whitespace around the parts (RFC 9112
-// 7.1.1), all of it, because programs that skip to the end of the line
-// disagree about where that is.
+// extension reads ;NAME[=VALUE] with whitespace around the parts but not at the
+// end of the line (RFC 9112 7.1.1), all of it, because programs that skip to
+// the end of the line disagree about where that is.
 func (c *ChunkReader) extension(x byte) error {
 	if c.extra++; c.extra > maxExtensions {
 		return errChunkExtBig
@@ -25,7 +25,7 @@ func extNext(s chunkState, x byte) (chunkState, bool) {
 		return extQuoted(x)
 	case inExtEscape:
 		return inExtQuoted, text(x)
-	default: // inExtValue, inExtEnd
+	default: // inExtValue, inExtEnd, inExtGap
 		return extValue(s, x)
 	}
 }
@@ -52,7 +52,7 @@ func extName(s chunkState, x byte) (chunkState, bool) {
 	case x == '=':
 		return inExtEquals, true
 	}
-	return extOver(x)
+	return extOver(x, s == inExtName)
 }
 
 func extValue(s chunkState, x byte) (chunkState, bool) {
@@ -60,16 +60,17 @@ func extValue(s chunkState, x byte) (chunkState, bool) {
 	case class[x]&isToken != 0:
 		return inExtValue, s == inExtValue
 	case blank(x):
-		return inExtEnd, true
+		return inExtGap, true
 	}
-	return extOver(x)
+	return extOver(x, s != inExtGap)
 }
 
-func extOver(x byte) (chunkState, bool) {
+// extOver is behind an extension, which only ends the line where it may.
+func extOver(x byte, mayEnd bool) (chunkState, bool) {
 	if x == ';' {
 		return inExtBlank, true
 	}
-	return inSizeLF, x == '\r'
+	return inSizeLF, x == '\r' && mayEnd
 }
 
 func extQuoted(x byte) (chunkState, bool) {
