@@ -109,10 +109,10 @@ type Ejection struct {
 // they are what clients got; of services, instances and releases they are tries,
 // and one that failed may have been repeated elsewhere without any client seeing it.
 type Counters struct {
-	Requests uint64 `json:"requests"` // first tries
-	Failed   uint64 `json:"failed"`   // answered 5xx by the server or by us, reset or timed out: of all tries
-	Retried  uint64 `json:"retried"`  // second and further tries
-	InFlight int    `json:"in_flight"`
+	Requests uint64 `json:"requests"`  // first tries
+	Failed   uint64 `json:"failed"`    // answered 5xx by the server or by us, reset or timed out: of all tries
+	Retried  uint64 `json:"retried"`   // second and further tries
+	InFlight int    `json:"in_flight"` // now; an upgraded connection until it ends
 }
 
 // String returns c in words: "300 requests, 2 failed, 6 in flight".

@@ -155,10 +155,11 @@ func (b *bodyReader) interrupt() {
 
 // bodyWriter sends payload in the frame that its receiver was promised.
 type bodyWriter struct {
-	to    *timed
-	stall time.Duration
-	kind  h1.BodyKind
-	out   []byte // what is not sent yet: a head at first
+	to       *timed
+	within   time.Duration
+	toServer bool // within is for each piece, else for each byte
+	kind     h1.BodyKind
+	out      []byte // what is not sent yet: a head at first
 }
 
 // copyFrom sends all of r, and first what is in out. Whatever has been read is
@@ -228,7 +229,7 @@ func (w *bodyWriter) flush() error { return w.flushWith(nil) }
 
 func (w *bodyWriter) flushWith(data []byte) error {
 	if len(w.out) > 0 {
-		if err := w.to.writeAll(w.out, w.stall); err != nil {
+		if err := w.send(w.out); err != nil {
 			return err
 		}
 		w.out = w.out[:0]
@@ -236,5 +237,12 @@ func (w *bodyWriter) flushWith(data []byte) error {
 	if len(data) == 0 {
 		return nil
 	}
-	return w.to.writeAll(data, w.stall)
+	return w.send(data)
+}
+
+func (w *bodyWriter) send(b []byte) error {
+	if w.toServer {
+		return w.to.writePiece(b, w.within)
+	}
+	return w.to.writeAll(b, w.within)
 }

@@ -216,24 +216,82 @@ func TestABodyThatBreaksWhileItIsAnsweredEndsBoth(t *testing.T) {
 	}
 }
 
-func TestASilentServerIsNotWaitedForBetweenBytes(t *testing.T) {
-	release := make(chan struct{})
-	u := listenRaw(t, func(_ int, c net.Conn, in *bufio.Reader) {
+// half answers with the head and half of a body, and the rest once more is closed.
+func half(t *testing.T, more chan struct{}) *upstream {
+	t.Helper()
+	return listenRaw(t, func(_ int, c net.Conn, in *bufio.Reader) {
 		if _, _, err := request(in); err == nil {
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
-			<-release
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")
+			<-more
+			_, _ = io.WriteString(c, "more")
 		}
 	})
+}
+
+func TestAnAnswerThatPausesForLongerThanIdleIsCut(t *testing.T) {
+	more := make(chan struct{})
+	u := half(t, more)
+	t.Cleanup(func() { close(more) })
+	r := newRig(t, func(s *l7.Snapshot) {
+		route(s, func(rt *l7.Route) { rt.Timeout.Idle = short })
+	}, u.addr)
+	w := r.raw()
+	w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	all, err := io.ReadAll(w.in)
+	if strings.HasSuffix(string(all), "more") || os.IsTimeout(err) {
+		t.Errorf("came %q, %v", all, err)
+	}
+	eventually(t, "it is counted", func() bool { return r.proxy.Stats().Frontends["web"].Classes["cut"] == 1 })
+}
+
+// A stream of events may have a short time to its first byte and long pauses.
+func TestAnAnswerMayPauseForLongerThanItsFirstByteMayTake(t *testing.T) {
+	const response = 500 * time.Millisecond
+	more := make(chan struct{})
+	u := half(t, more)
+	r := newRig(t, func(s *l7.Snapshot) {
+		route(s, func(rt *l7.Route) { rt.Timeout.Response = backstay.Duration(response) })
+	}, u.addr)
+	w := r.raw()
+	w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	resp, err := http.ReadResponse(w.in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(resp.Body, make([]byte, 4)); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(2 * response) // the pause is what is tried here
+	close(more)
+	if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != "more" {
+		t.Errorf("after the pause: %q, %v", rest, err)
+	}
+}
+
+// What is in the buffers in between counts for nothing: the server has not read it.
+func TestAnUploadThatItsServerDoesNotReadIs504(t *testing.T) {
+	release := make(chan struct{})
+	u := listenRaw(t, func(_ int, _ net.Conn, _ *bufio.Reader) { <-release })
 	t.Cleanup(func() { close(release) })
 	r := newRig(t, func(s *l7.Snapshot) {
-		route(s, func(rt *l7.Route) { rt.Timeout.Response = backstay.Duration(time.Second) })
+		route(s, func(rt *l7.Route) { rt.Timeout.Response = short })
+		web(s, func(f *l7.Frontend) { f.Timeout.BodyStall = backstay.Duration(time.Hour) }) // is not about servers
 	}, u.addr)
-	resp, err := r.client().Get(r.url("/"))
-	if err != nil {
-		return // the cut came before the head was read
+	for _, method := range []string{"PUT", "POST"} {
+		w := r.raw()
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			_, _ = io.WriteString(w.Conn, method+" / HTTP/1.1\r\nHost: a\r\nContent-Length: 67108864\r\n\r\n"+bigBody(64<<20))
+		}()
+		if resp, _ := w.answer(method); resp.StatusCode != 504 {
+			t.Errorf("%s: %s", method, resp.Status)
+		}
+		w.Close()
+		<-sent
 	}
-	defer resp.Body.Close()
-	if body, err := io.ReadAll(resp.Body); err == nil {
-		t.Errorf("a whole answer: %q", body)
-	}
+	eventually(t, "two failures of the server", func() bool {
+		s := r.proxy.Stats().Servers["shop-000000"]
+		return s.Failed == 2 && s.InFlight == 0
+	})
 }

@@ -103,8 +103,8 @@ func (r *Retry) SetDefaults() {
 // ServerTimeout bounds what a server may stretch.
 type ServerTimeout struct {
 	Connect  backstay.Duration `yaml:"connect" change:"live" json:"connect"`
-	Response backstay.Duration `yaml:"response" change:"live" json:"response"` // to its first byte
-	Idle     backstay.Duration `yaml:"idle" change:"live" json:"idle"`         // upgraded connections
+	Response backstay.Duration `yaml:"response" change:"live" json:"response"` // to take the next 32 KiB of a body, and then to the first byte of its answer
+	Idle     backstay.Duration `yaml:"idle" change:"live" json:"idle"`         // a pause in the body of its answer; upgraded connections
 }
 
 // SetDefaults fills in what a file leaves out.
@@ -116,7 +116,7 @@ func (t *ServerTimeout) SetDefaults() {
 type ClientTimeout struct {
 	Header    backstay.Duration `yaml:"header" change:"live" json:"header"`         // until the head is complete
 	Idle      backstay.Duration `yaml:"idle" change:"live" json:"idle"`             // between requests
-	BodyStall backstay.Duration `yaml:"body_stall" change:"live" json:"body_stall"` // without a byte, either way
+	BodyStall backstay.Duration `yaml:"body_stall" change:"live" json:"body_stall"` // a client that sends, or takes, no byte of a body
 }
 
 // SetDefaults fills in what a file leaves out.

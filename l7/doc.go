@@ -11,7 +11,7 @@
 //   - A server that is draining or not ready takes no request once Apply has
 //     returned, whatever table a request began with: whoever picks a server
 //     enters it through a gate that Apply has closed before.
-//   - [Proxy.Drain] answers when nothing is in flight at an instance and no idle
+//   - [Proxy.Drain] answers when no request is in flight at an instance and no idle
 //     connection to it is left. An answer, never a sleep.
 //   - A request is sent again only if its method is idempotent or no byte of it
 //     was written to that connection, and never after a byte of an answer.

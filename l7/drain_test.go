@@ -166,9 +166,10 @@ func TestFiftyUpgradedConnectionsOutliveTheDrainOfRequests(t *testing.T) {
 	if _, body := r.get("/"); body != "new" {
 		t.Errorf("a new request went to %q", body)
 	}
-	if s := r.proxy.Stats().Servers["shop-000000"]; s.Long != 50 || s.InFlight != 0 {
-		t.Errorf("counted as %+v", s)
+	if long := r.proxy.Stats().Servers["shop-000000"].Long; long != 50 {
+		t.Errorf("%d upgraded", long)
 	}
+	r.inFlight(50)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	if err := r.proxy.Drain(ctx, "shop-000000", true); err == nil {
@@ -180,6 +181,17 @@ func TestFiftyUpgradedConnectionsOutliveTheDrainOfRequests(t *testing.T) {
 	if err := r.proxy.Drain(context.Background(), "shop-000000", true); err != nil {
 		t.Error(err)
 	}
+	r.inFlight(0)
+}
+
+// inFlight waits for everybody to count the same.
+func (r *rig) inFlight(want int) {
+	r.tb.Helper()
+	eventually(r.tb, fmt.Sprintf("%d in flight, whoever is asked", want), func() bool {
+		s := r.proxy.Stats()
+		return s.Frontends["web"].InFlight == want && s.Services["shop"].InFlight == want &&
+			s.Releases["shop@1"].InFlight == want && s.Servers["shop-000000"].InFlight == want
+	})
 }
 
 func TestASilentTunnelEndsAndABusyOneDoesNot(t *testing.T) {

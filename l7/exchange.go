@@ -65,6 +65,7 @@ type stream struct {
 	answered bool       // the head of an answer is here
 	fault    error      // why there will be no more of the body
 	whole    bool       // all of it has been sent
+	stuck    bool       // the server has not taken the next piece in its time
 	over     bool       // the goroutine has ended
 }
 

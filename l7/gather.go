@@ -73,9 +73,11 @@ func (r *release) stats() ReleaseStats {
 }
 
 func (s *server) stats(now int64, wall time.Time) ServerStats {
+	requests := int(s.inFlight.Load()) // before long: who is upgraded meanwhile is counted twice, and never missed
+	long := int(s.long.Load())
 	out := ServerStats{
-		Counters: Counters{Requests: s.requests.Load(), Failed: s.failed.Load(), Retried: s.retried.Load(), InFlight: int(s.inFlight.Load())},
-		Service:  s.service, Release: s.release, Open: s.open.Load(), Long: int(s.long.Load()), Ejections: s.ejections.Load(),
+		Counters: Counters{Requests: s.requests.Load(), Failed: s.failed.Load(), Retried: s.retried.Load(), InFlight: requests + long},
+		Service:  s.service, Release: s.release, Open: s.open.Load(), Long: long, Ejections: s.ejections.Load(),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -114,7 +114,7 @@ func (e *exposition) servers(rows map[string]ServerStats) {
 		column[ServerStats]{"backstay_l7_server_open", "gauge", "Whether the server takes new requests.", func(s ServerStats) float64 { return truth(s.Open) }},
 		column[ServerStats]{"backstay_l7_server_ejected", "gauge", "Whether real requests have taken the server out.", func(s ServerStats) float64 { return truth(s.Ejected != nil) }},
 		column[ServerStats]{"backstay_l7_ejections_total", "counter", "Times that real requests have taken the server out.", func(s ServerStats) float64 { return float64(s.Ejections) }},
-		column[ServerStats]{"backstay_l7_in_flight", "gauge", "Requests at the server.", func(s ServerStats) float64 { return float64(s.InFlight) }},
+		column[ServerStats]{"backstay_l7_in_flight", "gauge", "Requests at the server, upgraded connections too.", func(s ServerStats) float64 { return float64(s.InFlight) }},
 		column[ServerStats]{"backstay_l7_upgraded", "gauge", "Upgraded connections to the server.", func(s ServerStats) float64 { return float64(s.Long) }},
 		column[ServerStats]{"backstay_l7_idle_connections", "gauge", "Kept connections to the server.", func(s ServerStats) float64 { return float64(s.Idle) }},
 	)

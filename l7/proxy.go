@@ -266,7 +266,7 @@ func (p *Proxy) Generation() uint64 {
 	return 0
 }
 
-// Drain returns when nothing is in flight at instance, and with long no upgraded
+// Drain returns when no request is in flight at instance, and with long no upgraded
 // connection either, and no idle connection to it is left. It is meant for an
 // instance that a snapshot has closed; one that nobody knows has nothing.
 func (p *Proxy) Drain(ctx context.Context, instance string, long bool) error {

@@ -17,8 +17,8 @@ func (c *conn) relay() bool {
 
 	var r bodyReader
 	r.of = ex
-	r.begin(&ex.up.timed, ex.route.response, ex.resp.Body, (*ex.rbuf)[ex.rhead:ex.rn], *ex.rbuf)
-	w := bodyWriter{to: &c.timed, stall: c.front.stall, kind: ex.resp.Down(&c.req).Kind, out: out}
+	r.begin(&ex.up.timed, ex.route.idle, ex.resp.Body, (*ex.rbuf)[ex.rhead:ex.rn], *ex.rbuf)
+	w := bodyWriter{to: &c.timed, within: c.front.stall, kind: ex.resp.Down(&c.req).Kind, out: out}
 	head := len(out)
 	readErr, writeErr := w.copyFrom(&r)
 	c.endWatch()

@@ -25,7 +25,7 @@ type Counters struct {
 	Requests uint64 `json:"requests"`  // first tries
 	Failed   uint64 `json:"failed"`    // ended in a 5xx, a reset, a timeout
 	Retried  uint64 `json:"retried"`   // further tries
-	InFlight int    `json:"in_flight"` // now; without upgraded connections
+	InFlight int    `json:"in_flight"` // now; an upgraded connection until it ends
 }
 
 // FrontendStats is what a frontend has answered.
@@ -70,7 +70,7 @@ type ServerStats struct {
 	Service   string    `json:"service"`
 	Release   string    `json:"release"`
 	Open      bool      `json:"open"`              // takes new requests: ready and not draining
-	Long      int       `json:"long"`              // upgraded connections, now
+	Long      int       `json:"long"`              // of those in flight, upgraded connections
 	Idle      int       `json:"idle"`              // kept connections to it
 	Ejections uint64    `json:"ejections"`         // so far
 	Ejected   *Ejection `json:"ejected,omitempty"` // now

@@ -20,31 +20,37 @@ func (ex *exchange) startStream(u *upstream) {
 func (ex *exchange) runStream(u *upstream, in, out []byte) {
 	c := ex.c
 	c.body.buf = in
-	w := bodyWriter{to: &u.timed, stall: c.front.stall, kind: c.req.Body.Kind, out: out[:0]}
-	fault, whole := ex.pump(&w)
+	w := bodyWriter{to: &u.timed, toServer: true, within: ex.route.response, kind: c.req.Body.Kind, out: out[:0]}
+	fault, err := ex.pump(&w)
 	c.body.detach()
 	s := &ex.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.over, s.whole, s.fault = true, whole, fault
+	s.over, s.whole, s.stuck, s.fault = true, fault == nil && err == nil, isTimeout(err), fault
 	if fault != nil || !s.answered {
 		u.interruptRead() // whoever waits for the answer has an end to look at now
 	}
 }
 
 // pump sends what is kept and then the rest. It returns what was wrong with the
-// client, if anything, and whether the server has all of it: one that takes no
-// more is no fault, its answer says why.
-func (ex *exchange) pump(w *bodyWriter) (fault error, whole bool) {
+// client, if anything, and why the server has not got all of it: that it takes
+// no more is no fault, its answer says why.
+func (ex *exchange) pump(w *bodyWriter) (fault, err error) {
 	b := &ex.c.body
-	if begun := len(ex.kept) == 0 || w.write(ex.kept) == nil; !begun {
-		return nil, false
+	if len(ex.kept) > 0 {
+		if err := w.write(ex.kept); err != nil {
+			return nil, err
+		}
 	}
 	readErr, writeErr := w.copyFrom(b)
-	if readErr != nil && !b.stop.Load() { // else we have ended it
-		return readErr, false
+	switch {
+	case readErr != nil && b.stop.Load(): // we have ended it
+		return nil, errStopped
+	case readErr != nil:
+		return readErr, nil
+	default:
+		return nil, writeErr
 	}
-	return nil, readErr == nil && writeErr == nil
 }
 
 // markAnswered says that the head is here: from now on the reader of the answer
@@ -57,6 +63,13 @@ func (ex *exchange) markAnswered() {
 	defer ex.stream.mu.Unlock()
 	ex.stream.answered = true
 	ex.up.rd = 0
+}
+
+// stuck reports whether the server has taken nothing of the body for too long.
+func (ex *exchange) stuck() bool {
+	ex.stream.mu.Lock()
+	defer ex.stream.mu.Unlock()
+	return ex.stream.stuck
 }
 
 // fault returns what was wrong with the body of the request so far.

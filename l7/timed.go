@@ -61,4 +61,25 @@ func (t *timed) writeAll(b []byte, stall time.Duration) error {
 	}
 }
 
+// looks is how often within its time a piece is tried again. A kernel wakes who
+// writes only when a third of its buffer is free: a server that reads slowly may
+// have made room long before.
+const looks = 4
+
+// writePiece writes b, which has to be taken whole within that time. Unlike with
+// writeAll a byte now and then does not renew it: for seconds after a server has
+// stopped to read, the buffers in between go on to take some.
+func (t *timed) writePiece(b []byte, within time.Duration) error {
+	for until := t.now() + int64(within); ; {
+		now := t.now()
+		t.writeWithin(now, min(within/looks, time.Duration(until-now)))
+		n, err := t.Write(b)
+		b = b[n:]
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || t.now() >= until {
+			return err
+		}
+		t.wd = 0
+	}
+}
+
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -19,7 +19,12 @@ func (ex *exchange) try(m *member) try {
 		u.close()
 	}
 	t := try{reused: u.used, kept: ex.replay}
-	if t.wrote, err = ex.send(u); err != nil && !t.wrote {
+	t.wrote, err = ex.send(u)
+	switch {
+	case isTimeout(err): // it takes nothing, and has all the time had to answer
+		t.outcome = late
+		return t
+	case err != nil && !t.wrote:
 		t.outcome = cut
 		return t
 	}
@@ -48,12 +53,13 @@ func (ex *exchange) send(u *upstream) (wrote bool, err error) {
 	if len(body) > 0 && !ex.stream.on && len(out)+len(body) <= cap(out) {
 		out, body = append(out, body...), nil
 	}
-	u.writeWithin(u.now(), c.front.stall)
+	within := ex.patience()
+	u.writeWithin(u.now(), within)
 	n, err := u.Write(out)
 	if err != nil || len(body) == 0 || ex.stream.on {
 		return n > 0, err
 	}
-	return true, u.writeAll(body, c.front.stall)
+	return true, u.writePiece(body, within)
 }
 
 // patience is how long the head of the answer may take once the request is out:
@@ -107,7 +113,7 @@ func (ex *exchange) await(u *upstream) outcome {
 func (ex *exchange) readHead(u *upstream, b []byte) (int, error) {
 	if ex.until == 0 {
 		n, err := u.Read(b)
-		if n > 0 || !isTimeout(err) || ex.c.fault() != nil {
+		if n > 0 || !isTimeout(err) || ex.c.fault() != nil || ex.stuck() {
 			return n, err
 		}
 		ex.until, u.rd = u.now()+int64(ex.patience()), 0 // it is out: the stream has woken us

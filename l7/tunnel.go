@@ -22,10 +22,11 @@ func (c *conn) tunnel() bool {
 	out = append(out, (*ex.rbuf)[ex.rhead:ex.rn]...)
 	c.long.Store(true)
 	ex.member.upgrade()
-	defer ex.member.hangUp()
 	ex.inside = false
-	ex.member.release.inFlight.Add(-1)
-
+	defer func() {
+		ex.member.release.inFlight.Add(-1)
+		ex.member.hangUp()
+	}()
 	if c.writeAll(out, c.front.stall) != nil {
 		return c.aborted()
 	}
