@@ -233,7 +233,8 @@ func (n *node) keeper() *keeperclient.Client {
 
 func (n *node) story() string {
 	var b bytes.Buffer
-	for _, f := range []string{n.opt.Dirs.Keeper() + "/keeper.log", n.opt.Dirs.Log + "/backstay/agent.log", n.opt.Dirs.Log + "/backstay/proxy.log", n.dir + "/front.out"} {
+	events, _ := filepath.Glob(n.opt.Dirs.State + "/events/*.jsonl")
+	for _, f := range append(events, n.opt.Dirs.Keeper()+"/keeper.log", n.opt.Dirs.Log+"/backstay/agent.log", n.opt.Dirs.Log+"/backstay/proxy.log", n.dir+"/front.out") {
 		if text, err := os.ReadFile(f); err == nil {
 			fmt.Fprintf(&b, "--- %s\n%s\n", f, text[max(0, len(text)-4000):])
 		}

@@ -16,7 +16,7 @@ func BenchmarkAnswer(b *testing.B) {
 	f.apply(now, map[string]Service{"shop": service("readiness", "liveness")}, func() float64 { return 0 })
 	var all []*machine
 	for i := range 1000 {
-		m := newMachine(fmt.Sprintf("shop-%06x", i), meta{Service: "shop", Policy: fingerprint(f.services["shop"])}, now)
+		m := newMachine(fmt.Sprintf("shop-%06x", i), meta{Service: "shop", policy: policyFrom(f.services["shop"])}, now)
 		f.add(now, m, 0)
 		m.begun(now, run{starts: 1, pid: 1 + i, at: now})
 		f.touch(m)

@@ -172,7 +172,7 @@ func (s *Supervisor) reserve(now time.Time, rel backstay.Release) (place, error)
 		return place{}, portsUsed(rel.Service)
 	}
 	s.reserved[id] = true
-	made := meta{Service: rel.Service, Release: rel.ID(), Ports: got, Ready: rel.Ready, Policy: fingerprint(conf)}
+	made := meta{Service: rel.Service, Release: rel.ID(), Ports: got, Ready: rel.Ready, policy: policyFrom(conf)}
 	return place{id: id, made: made, conf: conf}, nil
 }
 

@@ -22,7 +22,14 @@ type meta struct {
 	Ports   map[string]uint16 `json:"ports,omitempty"`
 	Ready   string            `json:"ready,omitempty"`    // probe, started
 	LogFile string            `json:"log_file,omitempty"` // of the spec
-	Policy  uint64            `json:"policy,omitempty"`   // fingerprint of what the file said last
+	policy
+}
+
+// policy is what the file said last of what the keeper is told.
+type policy struct {
+	Policy    uint64            `json:"policy,omitempty"` // its fingerprint
+	Drain     backstay.Duration `json:"drain,omitempty"`  // these two are for an agent that does not find the service in its file
+	DrainLong backstay.Duration `json:"drain_long,omitempty"`
 }
 
 // metaVersion is that of the newest meta here.

@@ -17,6 +17,7 @@ func adopt(now time.Time, slot keeperwire.Slot) *machine {
 	if m.meta, err = decodeMeta(slot.Meta); err != nil {
 		m.meta = meta{Service: serviceOf(slot.ID)}
 	}
+	m.conf.Stop.Drain, m.conf.Stop.DrainLong = m.meta.Drain, m.meta.DrainLong // until the file says otherwise; it may not have it any more
 	n, noteErr := decodeNote(slot.Note)
 	if noteErr != nil {
 		n = note{}

@@ -214,8 +214,8 @@ func (m *machine) configure(now time.Time, s Service, phase float64) {
 		m.schedule(now, phase)
 		m.judge(now)
 	}
-	if p := fingerprint(s); p != m.meta.Policy && m.meta.Release != "" {
-		m.meta.Policy = p
+	if p := policyFrom(s); p != m.meta.policy && m.meta.Release != "" {
+		m.meta.policy = p
 		m.emit(effect{do: doPut})
 	}
 }

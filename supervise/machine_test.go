@@ -99,7 +99,7 @@ func (k *talk) do(words []string) {
 		}
 		m := newMachine(words[0], meta{
 			Service: service, Release: service + "@1", Ports: k.ports(words[0]), Ready: ready,
-			Policy: fingerprint(k.services[service]),
+			policy: policyFrom(k.services[service]),
 		}, k.now)
 		k.fleet.add(k.now, m, 0)
 	default:
@@ -253,7 +253,7 @@ func (k *talk) slot(words []string) keeperwire.Slot {
 	s := keeperwire.Slot{ID: words[0], State: states[words[1]], Starts: uint32(number(k.t, words[2])), StartedAt: k.began.UnixNano()}
 	service := serviceOf(s.ID)
 	var err error
-	if s.Meta, err = (meta{Service: service, Release: service + "@1", Ports: k.ports(s.ID), Policy: fingerprint(k.services[service])}).encode(); err != nil {
+	if s.Meta, err = (meta{Service: service, Release: service + "@1", Ports: k.ports(s.ID), policy: policyFrom(k.services[service])}).encode(); err != nil {
 		k.t.Fatal(err)
 	}
 	if slices.Contains([]string{"running", "stopping"}, words[1]) {

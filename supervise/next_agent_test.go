@@ -84,6 +84,37 @@ func TestStopGoesOnInTheNextAgent(t *testing.T) {
 	}
 }
 
+// An agent that does not find the service of what leaves in its file gives it the
+// time that the file before gave it.
+func TestWhatLeavesTheFileDrainsInTheNextAgent(t *testing.T) {
+	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
+		w.registry.ackIn, w.registry.idleIn, w.registry.longIn = time.Second, 20*time.Second, 200*time.Second
+		id := w.start("shop")
+		time.Sleep(time.Minute)
+		w.services = map[string]Service{}
+		if err := w.Apply(w.ctx(), w.services); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := w.Stop(w.ctx(), id, "not in the file"); err != nil {
+			w.t.Fatal(err)
+		}
+		for range 3 {
+			time.Sleep(5 * time.Second)
+			w.kill()
+			w.agent()
+			time.Sleep(time.Second)
+			w.wants(id, backstay.Draining, true)
+		}
+		time.Sleep(100 * time.Second)
+		w.wants(id, backstay.Draining, true) // its WebSockets
+		time.Sleep(100 * time.Second)
+		w.gone(id)
+		if what := w.registry.idle(id, w.registry.idleIn, w.registry.longIn); what != "" {
+			w.t.Error(what)
+		}
+	})
+}
+
 func TestDrainOutlivesTheAgent(t *testing.T) {
 	in(t, map[string]Service{"shop": service("readiness")}, func(w *world) {
 		id := w.start("shop")

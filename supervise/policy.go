@@ -41,10 +41,15 @@ func dress(spec keeperwire.Spec, s Service) (keeperwire.Spec, error) {
 	return spec, nil
 }
 
+// policyFrom is what of s lies in the keeper's slots.
+func policyFrom(s Service) policy {
+	return policy{Policy: fingerprint(s), Drain: s.Stop.Drain, DrainLong: s.Stop.DrainLong}
+}
+
 // fingerprint tells whether the keeper must hear of a change: of what the file
 // says, only these parts lie in its slots.
 func fingerprint(s Service) uint64 {
-	b, err := json.Marshal([]any{s.Restart, s.Stop.Signal, s.Stop.Grace, s.Logs})
+	b, err := json.Marshal([]any{s.Restart, s.Stop, s.Logs})
 	if err != nil {
 		panic(fmt.Sprintf("supervise: policy cannot be written: %v", err)) // plain values
 	}
