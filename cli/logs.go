@@ -43,12 +43,17 @@ func (q *window) check() error {
 
 // sinceFlag is a moment, or how long ago it was.
 type sinceFlag struct {
-	ago backstay.Duration
-	at  time.Time
+	text string // as it was typed
+	ago  backstay.Duration
+	at   time.Time
 }
 
 // Set implements [pflag.Value].
 func (f *sinceFlag) Set(s string) error {
+	*f = sinceFlag{text: s} // of two the last counts
+	if s == "" {
+		return nil // [empty] refuses it, in the words for every flag
+	}
 	if at, err := time.Parse(time.RFC3339, s); err == nil {
 		f.at = at
 		return nil
@@ -59,18 +64,18 @@ func (f *sinceFlag) Set(s string) error {
 	return nil
 }
 
-// String implements [pflag.Value].
-func (f *sinceFlag) String() string { return "" }
+// String implements [pflag.Value]: empty only if nothing was given, see [empty].
+func (f *sinceFlag) String() string { return f.text }
 
 // Type implements [pflag.Value].
 func (*sinceFlag) Type() string { return "when" }
 
 // moment returns the time meant, seen from now.
 func (f *sinceFlag) moment(now time.Time) time.Time {
-	if f.ago > 0 {
-		return now.Add(-f.ago.Std())
+	if f.text == "" || !f.at.IsZero() {
+		return f.at
 	}
-	return f.at
+	return now.Add(-f.ago.Std())
 }
 
 func (a *app) logs() *cobra.Command {

@@ -141,23 +141,26 @@ func empty(cmd *cobra.Command) (err error) {
 }
 
 // durationFlag is a duration as the file writes them, 7d included.
-type durationFlag struct{ backstay.Duration }
+type durationFlag struct {
+	backstay.Duration
+
+	text string // as it was typed
+}
 
 // Set implements [pflag.Value].
 func (d *durationFlag) Set(s string) error {
+	d.text = s
+	if s == "" {
+		return nil // [empty] refuses it, in the words for every flag
+	}
 	if err := d.UnmarshalText([]byte(s)); err != nil {
 		return errors.New("write the unit, as in 30s or 5m")
 	}
 	return nil
 }
 
-// String implements [pflag.Value].
-func (d *durationFlag) String() string {
-	if d.Duration == 0 {
-		return ""
-	}
-	return d.Duration.String()
-}
+// String implements [pflag.Value]: empty only if nothing was given, see [empty].
+func (d *durationFlag) String() string { return d.text }
 
 // Type implements [pflag.Value].
 func (*durationFlag) Type() string { return "duration" }
