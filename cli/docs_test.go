@@ -5,14 +5,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
 
-	"github.com/spf13/cobra"
-
+	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/config"
 )
 
@@ -44,7 +44,7 @@ func pages(t *testing.T) map[string]string {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && path != ".." && filepath.Dir(path) == ".." && d.Name() != "docs":
+		case d.IsDir() && path != ".." && filepath.Dir(path) == ".." && d.Name() != "docs" && d.Name() != "examples":
 			return filepath.SkipDir
 		case d.IsDir() || filepath.Ext(path) != ".md":
 			return nil
@@ -94,25 +94,47 @@ func TestFilesOnPages(t *testing.T) {
 	}
 }
 
-// A command that a page shows is there, and so are its flags.
+// A command that a page shows can be typed as it stands there: it is there, it has
+// the flags, they take the values, and it takes that many arguments.
 func TestCommandsOnPages(t *testing.T) {
-	root := (&app{Surroundings: &Surroundings{}}).root()
-	seen := 0
+	blocks, inline := 0, 0
 	for name, page := range pages(t) {
-		for _, block := range fences(page) {
-			for line := range strings.Lines(block) {
-				words := strings.Fields(line)
-				if len(words) < 2 || words[0] != "backstay" || !isCommandWord(words[1]) {
-					continue
-				}
-				seen++
-				checkLine(t, root, name, words[1:])
+		for _, line := range typed(page) {
+			blocks++
+			checkLine(t, name, line, true)
+		}
+		for _, found := range spans.FindAllStringSubmatch(page, -1) {
+			inline++
+			checkLine(t, name, found[1], false)
+		}
+	}
+	if blocks < 60 || inline < 10 {
+		t.Errorf("only %d commands in blocks of all pages, and %d in sentences", blocks, inline)
+	}
+}
+
+// spans are commands in a sentence.
+var spans = regexp.MustCompile("`(backstay [a-z][^`\n]*)`")
+
+// typed returns the command lines in the blocks of a page, fenced or indented,
+// without the remarks behind them.
+func typed(page string) []string {
+	var lines []string
+	for line := range strings.Lines(page) {
+		line = strings.TrimPrefix(strings.TrimSpace(line), "$ ")
+		if !strings.HasPrefix(line, "backstay ") {
+			continue
+		}
+		line, _, _ = strings.Cut(line, "  ")
+		line, _, _ = strings.Cut(line, " #")
+		for _, part := range strings.Split(line, " · ") {
+			part = "backstay " + strings.TrimPrefix(part, "backstay ")
+			if isCommandWord(strings.Fields(part)[1]) {
+				lines = append(lines, part)
 			}
 		}
 	}
-	if seen < 20 {
-		t.Errorf("only %d commands on all pages", seen)
-	}
+	return lines
 }
 
 // isCommandWord tells a command from the program's name in a sentence.
@@ -120,20 +142,25 @@ func isCommandWord(s string) bool {
 	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz") == "" && s != "role"
 }
 
-func checkLine(t *testing.T, root *cobra.Command, page string, words []string) {
+// checkLine has the command line parsed as [Run] does, and carries nothing out.
+// What stands in a sentence need not be whole.
+func checkLine(t *testing.T, page, line string, whole bool) {
 	t.Helper()
-	c, _, err := root.Find(words)
+	words := strings.Fields(strings.TrimSuffix(line, " [flags]"))[1:]
+	root := (&app{Surroundings: &Surroundings{}}).root()
+	c, rest, err := root.Find(words)
 	if err != nil || c == root {
-		t.Errorf("%s: there is no backstay %s", page, words[0])
+		t.Errorf("%s: %s: there is no such command", page, line)
 		return
 	}
-	for _, w := range words[1:] {
-		flag, _, _ := strings.Cut(strings.TrimPrefix(w, "--"), "=")
-		if strings.HasPrefix(w, "#") || w == "·" {
-			return
-		}
-		if strings.HasPrefix(w, "--") && c.Flags().Lookup(flag) == nil && root.PersistentFlags().Lookup(flag) == nil {
-			t.Errorf("%s: backstay %s has no flag --%s", page, words[0], flag)
-		}
+	if err = c.ParseFlags(rest); err == nil {
+		err = empty(c)
+	}
+	if err == nil {
+		err = c.ValidateArgs(c.Flags().Args())
+	}
+	p, _ := errors.AsType[*backstay.Problem](err)
+	if err != nil && (whole || p == nil || p.Code != "missing_argument") {
+		t.Errorf("%s: %s: %v", page, line, err)
 	}
 }
