@@ -3,8 +3,8 @@ package backstay
 // Pool is how requests are spread over servers: what a service says under
 // traffic, and a backend about its servers.
 type Pool struct {
-	Balance   Balance  `yaml:"balance" change:"live" json:"balance"`
-	Outlier   *Outlier `yaml:"outlier" change:"live" json:"outlier"`
+	Balance   Balance  `yaml:"balance" change:"live" json:"balance"`     // p2c: the less loaded of two drawn at random; least_conn: fewest requests in flight; round_robin: one after the other
+	Outlier   *Outlier `yaml:"outlier" change:"live" json:"outlier"`     // real requests that go wrong take a server out
 	Keepalive int      `yaml:"keepalive" change:"live" json:"keepalive"` // idle upstream connections kept per server
 }
 

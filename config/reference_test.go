@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -103,12 +104,18 @@ func (p *page) keys(t *testing.T, at string, v reflect.Type) {
 		if below == reflect.TypeFor[backstay.Probe]() && name != "startup" {
 			meaning, below = meaning+"; keys as those of startup", nil
 		}
+		if meaning == "" || goName.MatchString(meaning) {
+			t.Errorf("%s: what does it mean to who writes a file? %q", key, meaning)
+		}
 		fmt.Fprintf(&p.b, "| `%s` | %s | %s | %s | %s |\n", key, kindOf(f.Type), code(def), f.Tag.Get("change"), meaning)
 		if below != nil {
 			p.keys(t, key+suffix(f.Type), below)
 		}
 	}
 }
+
+// goName is a name of the code, which nobody finds in a file; KiB is none.
+var goName = regexp.MustCompile(`\b[A-Z][a-z]{2,}[A-Z]\w*`)
 
 // plainly says what fields without a comment mean.
 var plainly = map[string]string{

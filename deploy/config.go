@@ -8,7 +8,7 @@ type Config struct {
 	MaxSurge         backstay.Count    `yaml:"max_surge" change:"live"`         // above replicas while rolling; percent rounds up
 	MaxUnavailable   backstay.Count    `yaml:"max_unavailable" change:"live"`   // ready ones that may be missing; percent rounds down
 	MinReady         backstay.Duration `yaml:"min_ready" change:"live"`         // ready without a break before it counts
-	ProgressDeadline backstay.Duration `yaml:"progress_deadline" change:"live"` // per step, then OnFailure
+	ProgressDeadline backstay.Duration `yaml:"progress_deadline" change:"live"` // per step; after it on_failure
 	Retries          int               `yaml:"retries" change:"live"`           // replacements of one flake per step
 	OnFailure        string            `yaml:"on_failure" change:"live"`        // rollback, pause
 	KeepReleases     int               `yaml:"keep_releases" change:"live"`     // beside those in use and the rollback target

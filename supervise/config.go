@@ -40,7 +40,7 @@ type Run struct {
 	Dir         string            `yaml:"dir" change:"roll"`
 	Env         map[string]string `yaml:"env" change:"roll"`
 	EnvFile     []string          `yaml:"env_file" change:"roll"`
-	Umask       Octal             `yaml:"umask" change:"roll"`
+	Umask       Octal             `yaml:"umask" change:"roll"` // of what it creates
 	Nice        int               `yaml:"nice" change:"roll"`
 	OOMScoreAdj int               `yaml:"oom_score_adj" change:"roll"`
 	Rlimits     map[string]Rlimit `yaml:"rlimits" change:"roll"`
@@ -71,7 +71,7 @@ type Restart struct {
 	Policy     string            `yaml:"policy" change:"live"`      // always, on_failure, never
 	Backoff    backstay.Range    `yaml:"backoff" change:"live"`     // from the second restart on; doubles
 	ResetAfter backstay.Duration `yaml:"reset_after" change:"live"` // ready for so long forgets earlier failures
-	Limit      backstay.Budget   `yaml:"limit" change:"live"`       // more ends in failed
+	Limit      backstay.Budget   `yaml:"limit" change:"live"`       // with 10/10m the tenth end within 10m leads to failed, from which it is tried every 5m
 }
 
 // SetDefaults fills in what a file leaves out.
