@@ -22,6 +22,9 @@ type Plan struct {
 	To         string   `json:"to"`
 	Generation uint64   `json:"generation"`
 	Changes    []Change `json:"changes"` // in the order of the keys
+	// Also is what apply does beside that, be the text the same: "starts everything:
+	// all is stopped by down of ann".
+	Also []string `json:"also,omitempty"`
 	// Overrides stay in force over the file, or end because it says the same.
 	Overrides []Override `json:"overrides,omitempty"`
 	Notes     []string   `json:"notes,omitempty"` // "recreate of db: nobody answers between stop and ready"

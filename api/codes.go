@@ -91,6 +91,7 @@ var deployCodes = []Code{
 	{"nothing_to_deploy", http.StatusConflict, backstay.ExitFailed, "the service is at that release already"},
 	{"nothing_to_roll_back", http.StatusConflict, backstay.ExitRefused, "there is no good release to go back to"},
 	{"release_not_startable", http.StatusConflict, backstay.ExitRefused, "the release could not be started: its program or a file is gone or changed"},
+	{"not_started", http.StatusConflict, backstay.ExitDegraded, "an instance that is wanted cannot be started; it is tried again by itself"},
 	{"rollback_not_startable", http.StatusConflict, backstay.ExitRefused, "the release to fall back on could not be started, so the deploy did not begin"},
 	{"release_rolled_back", http.StatusConflict, backstay.ExitRefused, "the release was rolled back and is not tried again by itself"},
 	{"release_unknown", http.StatusNotFound, backstay.ExitNotFound, "that release is not kept"},

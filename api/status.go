@@ -64,6 +64,7 @@ type Service struct {
 	Name         string     `json:"name"`
 	Release      string     `json:"release"`                 // in force: shop@14
 	Version      string     `json:"version,omitempty"`       // of that release
+	NoStart      string     `json:"no_start,omitempty"`      // why instances that are wanted cannot be started; they are tried again
 	Wanted       string     `json:"wanted,omitempty"`        // release the file wants, if it is another one
 	Replicas     int        `json:"replicas"`                // wanted now, overrides included
 	FileReplicas int        `json:"file_replicas"`           // wanted by the file

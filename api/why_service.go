@@ -188,6 +188,11 @@ func (f Facts) deploying(p *Proof, s Service) {
 // lacking proves why too few are ready, by the one instance that is worst off.
 func (f Facts) lacking(p *Proof, s Service) {
 	worst := worst(s)
+	if s.NoStart != "" && len(s.Instances) < s.Replicas {
+		p.Because = []Fact{{Text: fmt.Sprintf("%d of %d instances are there; another cannot be started: %s; it is tried again", len(s.Instances), s.Replicas, s.NoStart)}}
+		p.Do = []string{"backstay logs role/agent -n 50", fmt.Sprintf("backstay scale %s %d", s.Name, len(s.Instances))}
+		return
+	}
 	if worst == nil {
 		p.Because = []Fact{{Text: fmt.Sprintf("%d instances are there, %d are wanted; the rest are being started", len(s.Instances), s.Replicas)}}
 		p.Do = []string{"backstay events --tail 20"}

@@ -120,7 +120,7 @@ func (a *app) decided(ctx context.Context, w api.Wanted) (api.Wanted, error) {
 }
 
 func writeApplied(w io.Writer, done api.Applied) error {
-	already := done.Unchanged && len(done.Changes) == 0
+	already := done.Unchanged && len(done.Changes) == 0 && len(done.Also) == 0
 	if already {
 		if err := writeOverrides(w, done.Overrides); err != nil {
 			return err

@@ -59,6 +59,7 @@ var changes = map[string]func(*apitest.Backend){
 	"notes": func(b *apitest.Backend) {
 		b.Notes = []string{"shop: shop@2 was rolled back and is not tried again by itself: backstay deploy shop --again"}
 	},
+	"also": func(b *apitest.Backend) { b.Also = []string{"starts what down of ann has stopped"} },
 	"lines": func(b *apitest.Backend) {
 		for n, text := range []string{"listening on :20001", "\x1b[31mpanic\x1b[0m\tat 7"} {
 			b.Lines = append(b.Lines, api.LogLine{At: apitest.Before(time.Duration(10-n) * time.Second), Service: "shop", Instance: "shop-11aa11", Stream: []string{"stdout", "stderr"}[n], Text: text})

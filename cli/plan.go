@@ -15,7 +15,7 @@ func (a *app) plan() *cobra.Command {
 	return &cobra.Command{
 		Use: "plan [FILE]", Short: "what apply would change, and what requests would notice", GroupID: groupFile, Args: takes("[FILE]"),
 		Long: "Compares FILE with the file in force and says what apply would do, key by key. It changes nothing.\n" +
-			"Without an agent it compares with the last good file of the state directory. The exit status is 3\nif there are changes.",
+			"Without an agent it compares with the last good file of the state directory. The exit status is 3\nif it would do anything.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, text, err := a.readFile(args)
 			if err != nil {
@@ -32,7 +32,7 @@ func (a *app) plan() *cobra.Command {
 			if err := a.print(p, func(w io.Writer) error { return writePlan(w, p) }); err != nil {
 				return err
 			}
-			if len(p.Changes) > 0 {
+			if len(p.Changes)+len(p.Also) > 0 {
 				return leave(backstay.ExitChanges)
 			}
 			return nil
@@ -54,12 +54,17 @@ func writePlan(w io.Writer, p api.Plan) error {
 
 // writePlanned writes what changes, and the overrides that are in force.
 func writePlanned(w io.Writer, p api.Plan) error {
-	if len(p.Changes) == 0 {
+	if len(p.Changes) == 0 && len(p.Also) == 0 {
 		if _, err := fmt.Fprintf(w, "no changes: config %s\n", p.To); err != nil {
 			return err
 		}
 	} else if err := writeChanges(w, p.Changes, "no request notices"); err != nil {
 		return err
+	}
+	for _, text := range p.Also {
+		if _, err := fmt.Fprintln(w, "also  "+plainText(text)); err != nil {
+			return err
+		}
 	}
 	return writeOverrides(w, p.Overrides)
 }

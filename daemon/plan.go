@@ -8,6 +8,7 @@ import (
 	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/config"
+	"github.com/backstay/backstay/deploy"
 )
 
 // planOf says what d would change over before, in words.
@@ -28,6 +29,7 @@ func (a *agent) planOf(before, d *desired) api.Plan {
 			p.Changes = append(p.Changes, contentsChanged(name, was.Release, d.wants[name].Release)...)
 		}
 	}
+	p.Also = a.also(d)
 	names, by := a.overrides.all()
 	for _, name := range names {
 		p.Overrides = append(p.Overrides, overridesOf(name, by[name], d.file.Services[name])...)
@@ -42,6 +44,22 @@ func (a *agent) planOf(before, d *desired) api.Plan {
 	}
 	p.Notes = append(p.Notes, a.undone(d)...)
 	return p
+}
+
+// also is what applying d does whatever it changes: it ends a down, and has what
+// was refused tried again.
+func (a *agent) also(d *desired) (all []string) {
+	if m := a.down(); m != nil {
+		all = append(all, "starts what down of "+m.By+" has stopped; until it is ready its requests are answered 503")
+	}
+	for _, name := range sortedKeys(d.wants) {
+		n, _ := a.deploy.Status(name)
+		rel, ok := a.deploy.Find(name, d.wants[name].Release.Digest)
+		if ok && n.State == deploy.Refused && n.To == rel.Seq {
+			all = append(all, fmt.Sprintf("tries to deploy %s again, which was refused: %s", rel.ID(), n.Reason))
+		}
+	}
+	return all
 }
 
 // undone says which releases that d wants were rolled back: a file does not have

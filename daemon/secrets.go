@@ -68,13 +68,19 @@ func (s *secrets) read(ctx context.Context, f *config.File) (next *secrets, unre
 	return next, unread
 }
 
-// take replaces the contents by those of next.
+// take replaces the contents by those of next. A secret that next has not stays:
+// what runs, and what is gone back to, may have been made with it.
 func (s *secrets) take(next *secrets) {
 	next.mu.Lock()
 	text := maps.Clone(next.text)
 	next.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for name, was := range s.text {
+		if _, ok := text[name]; !ok {
+			text[name] = was
+		}
+	}
 	s.text = text
 }
 

@@ -134,6 +134,9 @@ func (v *view) service(name string) api.Service {
 	if rel, ok := v.deploy.Current(name); ok {
 		s.Release, s.Version = rel.ID(), rel.Version
 	}
+	if st, ok := v.deploy.Standing(name); ok {
+		s.NoStart = st.NoStart
+	}
 	if v.now != nil {
 		v.desire(name, &s)
 	}
@@ -330,6 +333,14 @@ func (v *view) problems() (out []backstay.Problem) {
 		})
 	}
 	out = append(append(out, v.lost()...), v.proxyProblems()...)
+	for _, name := range sortedKeys(v.now.file.Services) {
+		if st, ok := v.deploy.Standing(name); ok && st.NoStart != "" {
+			out = append(out, backstay.Problem{
+				Code: "not_started", What: fmt.Sprintf("an instance of %s that is wanted cannot be started: %s", name, st.NoStart),
+				Where: "service/" + name, Do: "put that right: it is tried again by itself",
+			})
+		}
+	}
 	for _, name := range sortedKeys(v.now.late) {
 		err := v.now.late[name]
 		out = append(out, backstay.Problem{

@@ -76,7 +76,7 @@ func (s *service) startedOr(seq int, id string, err error) {
 	}
 	if err == nil {
 		s.known[id] = true
-		s.startFails, s.startError, s.startAfter = 0, "", time.Time{}
+		s.startsWell()
 		return
 	}
 	now := s.d.opt.Now()
@@ -84,8 +84,17 @@ func (s *service) startedOr(seq int, id string, err error) {
 	s.startAfter = now.Add(again.Wait(s.startFails))
 	if text := err.Error(); text != s.startError {
 		s.startError = text
+		s.show()
 		s.tell(now, "start an instance of "+backstay.ReleaseID(s.name, seq)+": "+text+"; tried again")
 		s.d.opt.Log.Warn("instance not started", "service", s.name, "release", seq, "err", err)
+	}
+}
+
+// startsWell forgets that instances could not be started: one was, or none is to be.
+func (s *service) startsWell() {
+	if s.startFails > 0 {
+		s.startFails, s.startError, s.startAfter = 0, "", time.Time{}
+		s.show()
 	}
 }
 

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 )
@@ -183,6 +184,35 @@ func TestAServiceThatComesBackBrokenIsStuck(t *testing.T) {
 		}
 		if states := h.states(); states != "first done, first stuck" {
 			t.Error(states)
+		}
+	})
+}
+
+// Why instances that are wanted cannot be started is seen as long as that is so.
+func TestWhatCannotBeStartedIsSeen(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.runs("v1", fine)
+		h.pool.do(func() { h.pool.noStart = errors.New("there is no secret token") })
+		h.wantRelease("v1", 1, fine, func(w *Want) { w.Replicas = 5 })
+		h.apply()
+		time.Sleep(5 * time.Second)
+		if st, _ := h.Standing("shop"); st.NoStart != "there is no secret token" {
+			t.Errorf("%+v", st)
+		}
+		h.wantRelease("v1", 1, fine, nil)
+		h.apply()
+		time.Sleep(time.Second)
+		if st, _ := h.Standing("shop"); st.NoStart != "" {
+			t.Errorf("none is wanted any more: %+v", st)
+		}
+		h.wantRelease("v1", 1, fine, func(w *Want) { w.Replicas = 5 })
+		h.apply()
+		time.Sleep(5 * time.Second)
+		h.pool.do(func() { h.pool.noStart = nil })
+		time.Sleep(time.Minute)
+		h.serve("shop@1 x5")
+		if st, _ := h.Standing("shop"); st.NoStart != "" {
+			t.Errorf("all are there: %+v", st)
 		}
 	})
 }

@@ -90,6 +90,9 @@ func (s *service) plan(ctx context.Context, now time.Time, instances []backstay.
 	for range rounds {
 		was := s.rec.newest()
 		d, steps := Plan(s.view(now))
+		if len(s.starting) == 0 && !slices.ContainsFunc(steps, func(st Step) bool { return st.Do == Start }) {
+			s.startsWell()
+		}
 		if !s.keep(ctx, now, d) {
 			return s.saveAfter
 		}

@@ -20,6 +20,7 @@ type shown struct {
 	wantSeq int
 	gone    bool
 	blocked error
+	noStart string        // why an instance cannot be started
 	changed chan struct{} // closed when it is replaced
 }
 
@@ -27,7 +28,7 @@ type shown struct {
 // not seen to have before it is counted up; what is wanted is seen at once.
 func (s *service) show() {
 	next := &shown{
-		rec: s.rec.clone(), rels: maps.Clone(s.rels), wantSeq: s.wantSeq, gone: s.gone, blocked: s.blocked, changed: make(chan struct{}),
+		rec: s.rec.clone(), rels: maps.Clone(s.rels), wantSeq: s.wantSeq, gone: s.gone, blocked: s.blocked, noStart: s.startError, changed: make(chan struct{}),
 	}
 	if s.want != nil {
 		next.want = *s.want
@@ -63,6 +64,8 @@ func (d *Deployer) Status(service string) (Deploy, bool) {
 type Standing struct {
 	Current string // release in force: shop@13; empty is none
 	Wanted  string // release the file wants
+	// NoStart is why instances that are wanted cannot be started; they are tried again.
+	NoStart string
 	// Because is why Current is not Wanted, where no deploy is about to change that.
 	Because string
 }
@@ -73,7 +76,7 @@ func (d *Deployer) Standing(service string) (Standing, bool) {
 	if s == nil {
 		return Standing{}, false
 	}
-	st := Standing{}
+	st := Standing{NoStart: s.noStart}
 	if s.rec.Current != 0 {
 		st.Current = backstay.ReleaseID(service, s.rec.Current)
 	}

@@ -23,6 +23,7 @@ type Backend struct {
 	State    api.Status
 	Kept     []api.Release
 	Notes    []string         // of every plan
+	Also     []string         // the same
 	Wants    []api.Wanted     // of every file that is applied
 	Outcomes []api.Wanted     // answered one after the other
 	Past     []backstay.Event // oldest first
@@ -184,7 +185,7 @@ func (b *Backend) Plan(_ context.Context, ask api.ConfigAsk) (api.Plan, error) {
 func (b *Backend) plan(ask api.ConfigAsk) api.Plan {
 	p := api.Plan{
 		From: b.State.Config.Digest, To: "ffee0011", Generation: b.State.Generation, Changes: []api.Change{},
-		Overrides: b.State.Overrides, Notes: b.Notes,
+		Overrides: b.State.Overrides, Notes: b.Notes, Also: b.Also,
 	}
 	if strings.Contains(string(ask.Text), "version: v3") {
 		p.Changes = append(p.Changes, api.Change{
