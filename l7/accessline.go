@@ -26,9 +26,10 @@ func (f *front) logged(failed bool) *accessLog {
 }
 
 // logAccess queues the line of the request that has just ended, if it is one of
-// those that are logged.
+// those that are logged. It may have lasted longer than the log of its frontend.
 func (c *conn) logAccess() {
-	if l := c.ex.front.logged(c.ex.status >= http.StatusInternalServerError || c.ex.class == classCut); l != nil {
+	c.refresh()
+	if l := c.front.logged(c.ex.status >= http.StatusInternalServerError || c.ex.class == classCut); l != nil {
 		line := getBuffer(logLines)
 		*line = c.appendLine((*line)[:0])
 		l.put(line)

@@ -30,7 +30,8 @@ const (
 
 var logLines = bufferPool(logLine)
 
-// accessLog is a file that lines go to. It lives as long as snapshots name it.
+// accessLog is a file that lines go to. It lives as long as a table
+// has it.
 type accessLog struct {
 	path             string
 	queue            chan *[]byte
@@ -86,18 +87,19 @@ func (g *logs) begin(l *accessLog) {
 	}
 }
 
-// keep ends the logs that s does not name.
-func (g *logs) keep(s *Snapshot) {
-	named := map[string]bool{}
-	for _, f := range s.Frontends {
-		if f.AccessLog != nil {
-			named[f.AccessLog.Path] = true
+// keep ends the logs that nothing in t writes to, the frontends that are parting
+// among it: they have answers to give.
+func (g *logs) keep(t *table) {
+	named := map[*accessLog]bool{}
+	for _, fronts := range []map[string]*front{t.fronts, t.parting} {
+		for _, f := range fronts {
+			named[f.log] = true
 		}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	maps.DeleteFunc(g.byPath, func(path string, l *accessLog) bool {
-		if named[path] {
+	maps.DeleteFunc(g.byPath, func(_ string, l *accessLog) bool {
+		if named[l] {
 			return false
 		}
 		close(l.stop)

@@ -26,7 +26,7 @@ func (g goroutines) serve(nc net.Conn, bind string) {
 	c := newConn(g.Proxy, t, bind, nc)
 	defer c.end()
 	if status := c.enter(); status != 0 {
-		c.home.refused.Add(1)
+		c.home().refused.Add(1)
 		if g.turning.Add(1) <= maxTurning {
 			c.turnAway(status)
 			c.farewell()
@@ -37,7 +37,8 @@ func (g goroutines) serve(nc net.Conn, bind string) {
 	if g.dialing.Err() != nil { // everybody is being cut, and this one came too late to be seen
 		return
 	}
-	if c.front.tls == nil || c.handshake() {
+	c.refresh() // who came while the table changed is not among those that it has told
+	if c.proto == "http" || c.handshake() {
 		c.run()
 	}
 	c.farewell()
@@ -57,11 +58,11 @@ type conn struct {
 	bind  string
 	table *table
 	front *front
-	home  *frontState // where it is counted, for as long as it lives
+	seat
 
 	addr  netip.Addr
 	by    peer
-	proto string // http, https
+	proto string // http, https; as it was when the connection came
 	fwd   h1.Forward
 
 	idleSince atomic.Int64             // waits for a request since; busy and leaving are not times
@@ -109,9 +110,10 @@ func peerOf(a netip.Addr) peer {
 func newConn(p *Proxy, t *table, bind string, nc net.Conn) *conn {
 	f := t.at(bind)
 	c := &conn{
-		timed: timed{Conn: nc, base: p.base}, p: p, raw: nc, bind: bind, table: t, front: f, home: f.state,
-		addr: addrOf(nc.RemoteAddr()), proto: "http", small: getBuffer(smallBuffers),
+		timed: timed{Conn: nc, base: p.base}, p: p, raw: nc, bind: bind, table: t, front: f,
+		addr: addrOf(nc.RemoteAddr()), proto: f.proto(), small: getBuffer(smallBuffers),
 	}
+	c.seat.at.Store(f.state)
 	c.in, c.by, c.q.fields = *c.small, peerOf(c.addr), &c.req
 	c.fwd = h1.Forward{Peer: c.addr.String(), Host: hostOf(nc.LocalAddr())}
 	c.closing.Store(t.binds[bind] == nil)
@@ -144,7 +146,7 @@ func (c *conn) end() {
 	}
 	c.ex.abandon()
 	_ = c.Close()
-	c.home.remove(c)
+	c.stand()
 	smallBuffers.Put(c.small)
 }
 
@@ -157,7 +159,7 @@ func (c *conn) cut() {
 }
 
 func (c *conn) handshake() bool {
-	c.proto, c.since = "https", c.now()
+	c.since = c.now()
 	secure := tls.Server(c.raw, c.p.liveTLS(c.bind))
 	_ = c.raw.SetDeadline(time.Now().Add(c.front.header))
 	err := secure.HandshakeContext(c.p.dialing)
@@ -166,7 +168,7 @@ func (c *conn) handshake() bool {
 		c.logRefused(rulePlain, http.StatusBadRequest, c.turnAway(http.StatusBadRequest))
 	}
 	if err != nil {
-		c.home.bad.Add(1)
+		c.home().bad.Add(1)
 		return false
 	}
 	c.Conn, c.rd, c.wd = secure, 0, 0
@@ -224,7 +226,7 @@ func (c *conn) read() bool {
 		n, err := c.Read(c.in[c.n:])
 		c.n += n
 		if n == 0 && isTimeout(err) {
-			c.home.bad.Add(1)
+			c.home().bad.Add(1)
 			c.logRefused(ruleLate, http.StatusRequestTimeout, c.turnAway(http.StatusRequestTimeout))
 		}
 		return n > 0
@@ -270,19 +272,31 @@ func (c *conn) advance() {
 	c.n, c.since = n, c.now()
 }
 
-// refresh looks at the table in force. A connection outlives tables; it ends
-// with its frontend, after one more answer.
-func (c *conn) refresh() {
-	t := c.p.table.Load()
-	if t == c.table {
-		return
+// refresh looks at the table in force and reports whether it is another one. A
+// connection outlives tables and goes on with whatever frontend has its address;
+// with none, it ends after one more answer.
+func (c *conn) refresh() (anew bool) {
+	for t := c.p.table.Load(); t != c.table; t = c.p.table.Load() { // until none came while it moved
+		c.table, anew = t, true
+		c.follow(t)
+		if f := t.at(c.bind); f != nil {
+			c.front = f
+		}
 	}
-	c.table = t
+	return anew
+}
+
+// stale reports whether refresh would find another table.
+func (c *conn) stale() bool { return c.p.table.Load() != c.table }
+
+// follow has the connection be counted where t serves its address, and end if t
+// serves nobody there, or not in its way. Whoever puts t in force calls it too.
+func (c *conn) follow(t *table) {
 	f := t.binds[c.bind]
-	if f == nil || f.state != c.home || (f.tls == nil) != (c.proto == "http") {
+	if f == nil || f.proto() != c.proto {
 		c.closing.Store(true)
 	}
 	if f != nil {
-		c.front = f
+		c.moveTo(f.state)
 	}
 }

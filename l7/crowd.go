@@ -2,6 +2,8 @@ package l7
 
 import (
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,7 +13,7 @@ const sampled = 512
 
 // enter counts the connection in, or returns the status it is turned away with.
 func (c *conn) enter() int {
-	limits, s := &c.front.says.Limits, c.home
+	limits, s := &c.front.says.Limits, c.home()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if limits.ConnsPerClient > 0 && s.byPeer[c.by] >= limits.ConnsPerClient {
@@ -20,10 +22,15 @@ func (c *conn) enter() int {
 	if len(s.conns) >= limits.Conns && !s.retireOldest() {
 		return http.StatusServiceUnavailable
 	}
-	s.conns[c] = struct{}{}
-	s.byPeer[c.by]++
+	s.add(c)
 	s.opened.Add(1)
 	return 0
+}
+
+// add counts c. Called with s.mu held.
+func (s *frontState) add(c *conn) {
+	s.conns[c] = struct{}{}
+	s.byPeer[c.by]++
 }
 
 // retireOldest closes the idle connection that has been so longest. The order of
@@ -62,6 +69,40 @@ func (s *frontState) list() []*conn {
 		all = append(all, c)
 	}
 	return all
+}
+
+// seat is where a connection is counted.
+type seat struct {
+	at atomic.Pointer[frontState]
+
+	mu    sync.Mutex // held while at changes; taken before frontState.mu
+	stood bool       // the connection has ended
+}
+
+func (s *seat) home() *frontState { return s.at.Load() }
+
+// moveTo has c counted at to instead, whatever the limit there: it has been let
+// in. For a moment it is counted at both, never at neither.
+func (c *conn) moveTo(to *frontState) {
+	c.seat.mu.Lock()
+	defer c.seat.mu.Unlock()
+	from := c.home()
+	if from == to || c.stood {
+		return
+	}
+	to.mu.Lock()
+	to.add(c)
+	to.mu.Unlock()
+	c.seat.at.Store(to)
+	from.remove(c)
+}
+
+// stand ends the counting of c.
+func (c *conn) stand() {
+	c.seat.mu.Lock()
+	defer c.seat.mu.Unlock()
+	c.stood = true
+	c.home().remove(c)
 }
 
 // conns returns all client connections.

@@ -1,12 +1,10 @@
 package l7
 
 import (
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
 
-	"github.com/backstay/backstay"
 	"github.com/backstay/backstay/l7/h1"
 )
 
@@ -20,11 +18,9 @@ var keptBodies = bufferPool(keptBody + largeBuffer)
 // exchange is one request and what has become of it. A connection has one, and
 // uses it again.
 type exchange struct {
-	c      *conn
-	front  *front
-	route  *route
-	target *target
-	began  int64
+	c *conn
+	way
+	began int64
 
 	member *member // where the request is, or was last
 	inside bool    // member counts it in flight
@@ -74,55 +70,27 @@ type stream struct {
 func (c *conn) handle() bool {
 	c.refresh()
 	c.ex.begin(c)
-	c.look()
-	f, r := c.front, (*route)(nil)
-	switch limit := f.says.Limits.Body; {
-	case !f.admits(c.q.client):
-		return c.local(pageOf(http.StatusForbidden))
-	case limit > 0 && c.req.Body.Kind == h1.Length && c.req.Body.Length > int64(limit):
-		c.ex.refused = ruleBody
-		return c.local(pageOf(http.StatusRequestEntityTooLarge))
-	case f.says.Redirect == "https":
-		return c.local(redirectTo(http.StatusPermanentRedirect, c.toHTTPS(&c.req)))
-	default:
-		r = f.router.find(&c.q)
+	w := c.find()
+	c.ex.way = w
+	if w.target == nil {
+		return c.local(c.own(w))
 	}
-	switch {
-	case r == nil:
-		return c.local(pageOf(http.StatusNotFound))
-	case r.redirect != nil:
-		return c.local(redirectTo(r.redirect.Status, r.redirect.location(c.req.Path, c.req.Query)))
-	case r.respond != nil:
-		return c.local(answer{status: r.respond.status, fields: "Content-Type: " + r.respond.kind + "\r\n", body: r.respond.body})
-	}
-	return c.forward(r)
+	return c.forward()
 }
 
 // begin forgets the request before.
 func (ex *exchange) begin(c *conn) {
 	rbuf, out, resp := ex.rbuf, ex.out, ex.resp
-	*ex = exchange{c: c, front: c.front, began: c.now(), rbuf: rbuf, out: out, resp: resp, replay: true}
+	*ex = exchange{c: c, began: c.now(), rbuf: rbuf, out: out, resp: resp, replay: true}
 	ex.tried = ex.first[:0]
 }
 
-// look fills in what routes ask about.
-func (c *conn) look() {
-	q := &c.q
-	q.host = hostName(c.host[:0], c.req.Authority)
-	q.path, c.path = cleanPath(c.path, c.req.Path)
-	q.method, q.client = c.req.Method, c.addr
-	c.fwd.Proto, c.fwd.Trusted = c.proto, false
-	if f := c.front; len(f.says.TrustedProxies) > 0 && f.trusts(c.addr) {
-		c.fwd.Trusted = true
-		q.client = clientOf(f, &c.req, c.addr)
-	}
-}
-
-// local answers without a server. A body that comes with the request is not
-// read, so the connection ends then.
+// local answers without a server. A body that comes with the request and has not
+// been read yet stays unread, so the connection ends then.
 func (c *conn) local(a answer) bool {
-	keep := c.req.KeepAlive && !c.closing.Load() && c.req.Body.Kind == h1.None
 	ex := &c.ex
+	read := c.req.Body.Kind == h1.None || ex.gathered && !ex.stream.on
+	keep := c.req.KeepAlive && !c.closing.Load() && read
 	text := a.append(nil, time.Now(), keep, string(c.req.Method) == http.MethodHead)
 	err := c.writeAll(text, c.front.stall)
 	ex.status, ex.class, ex.sent = a.status, classOf(a.status), int64(len(text))
@@ -135,25 +103,27 @@ func (c *conn) local(a answer) bool {
 	return keep
 }
 
-// forward sends the request to a server of r and its answer back.
-func (c *conn) forward(r *route) bool {
+// forward sends the request to a server and its answer back.
+func (c *conn) forward() bool {
 	ex := &c.ex
-	ex.route, ex.target = r, r.target
 	ex.rbuf, ex.out = getBuffer(largeBuffers), getBuffer(largeBuffers)
 	if !c.gather() {
 		return false
 	}
-	c.home.inFlight.Add(1)
-	defer c.home.inFlight.Add(-1)
-	r.budget.first.Add(1)
-	m := ex.choose()
-	if m == nil {
-		ex.target.service.nobody.Add(1)
-		return c.sayError(http.StatusServiceUnavailable)
-	}
+	home := c.home()
+	home.inFlight.Add(1)
+	defer home.inFlight.Add(-1)
+	var t try
 	for n := 0; ; n++ {
+		m, w := ex.choose()
+		if m == nil {
+			return c.unserved(t, w, n)
+		}
+		ex.leave()
+		ex.dropUpstream()
+		ex.way = w
 		ex.enter(m, n)
-		t := ex.try(m)
+		t = ex.try(m)
 		switch {
 		case c.fault() != nil:
 			return c.settleFault()
@@ -166,56 +136,25 @@ func (c *conn) forward(r *route) bool {
 			return c.settle(t)
 		}
 		ex.fresh = v == afresh
-		if m = ex.choose(); m == nil {
-			return c.settle(t) // with nobody else, what came is better than nothing
-		}
+	}
+}
+
+// unserved answers a request that finds no server by w for its n-th try: what the
+// try before brought is better than nothing.
+func (c *conn) unserved(t try, w way, n int) bool {
+	ex := &c.ex
+	switch {
+	case w.target == nil:
 		ex.leave()
 		ex.dropUpstream()
+		ex.way = w
+		return c.local(c.own(w))
+	case n > 0:
+		return c.settle(t)
 	}
-}
-
-// choose enters a server for the next try, or returns nil.
-func (ex *exchange) choose() *member {
-	for {
-		t := ex.target
-		turn := uint64(0)
-		if t.balance == backstay.RoundRobin {
-			turn = t.service.turn.Add(1)
-		}
-		now, draw := ex.c.p.now(), rand.Uint64()
-		i := pick(t.balance, t.list, now, draw, turn, ex.tried)
-		if i < 0 && ex.fresh && len(ex.tried) > 0 { // nobody else: the same one, on a new connection
-			i = pick(t.balance, t.list, now, draw, turn, ex.tried[:len(ex.tried)-1])
-		}
-		if i >= 0 && t.list[i].enter() {
-			return t.list[i]
-		}
-		if ex.newer() {
-			continue
-		}
-		if i < 0 {
-			return nil
-		}
-		ex.tried = append(ex.tried, t.list[i].server) // of a frontend that is gone: it gets no news
-	}
-}
-
-// newer looks for the target in the table in force and reports whether it is
-// another one. Whoever was refused at a gate finds one: gates close after the
-// table that says so is in force.
-func (ex *exchange) newer() bool {
-	t := ex.c.p.table.Load()
-	f := t.fronts[ex.front.name]
-	if f == nil || f == ex.front {
-		return false
-	}
-	ex.front = f
-	next := f.targets[ex.target.key]
-	if next == nil {
-		return false
-	}
-	ex.target = next
-	return true
+	ex.way = w
+	w.target.service.nobody.Add(1)
+	return c.sayError(http.StatusServiceUnavailable)
 }
 
 func (ex *exchange) leave() {
@@ -247,6 +186,7 @@ func (ex *exchange) enter(m *member, n int) {
 	ex.tried = append(ex.tried, m.server)
 	m.release.inFlight.Add(1)
 	if n == 0 {
+		ex.route.budget.first.Add(1)
 		m.requests.Add(1)
 		m.release.sent.Add(1)
 		return

@@ -13,7 +13,7 @@ import (
 // refuse answers what is no request and ends the connection: what follows has
 // no certain reading.
 func (c *conn) refuse(err error) bool {
-	c.home.bad.Add(1)
+	c.home().bad.Add(1)
 	c.p.refused.requests.count(err)
 	a, rule := pageOf(http.StatusBadRequest), ""
 	if e, ok := errors.AsType[*h1.Error](err); ok {

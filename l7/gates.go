@@ -65,7 +65,7 @@ func (l *lasting) forget(s *Snapshot, parting []string) {
 	l.forgetReleases(releases)
 	maps.DeleteFunc(l.fronts, func(name string, f *frontState) bool {
 		_, named := s.Frontends[name]
-		return !named && f.open() == 0 && !slices.Contains(parting, name)
+		return !named && f.open() == 0 && f.inFlight.Load() == 0 && !slices.Contains(parting, name)
 	})
 	maps.DeleteFunc(l.services, func(name string, _ *service) bool { _, named := s.Pools[name]; return !named })
 }

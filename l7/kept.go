@@ -21,7 +21,7 @@ func (c *conn) gather() bool {
 	}
 	ex.gathered = true
 	c.body.begin(&c.timed, c.front.stall, body, came, *ex.rbuf)
-	c.body.limit = int64(c.front.says.Limits.Body)
+	c.bodyLimits()
 	if c.req.Expect || body.Kind == h1.Length && body.Length > keptBody {
 		ex.stream.on = true
 		return true
@@ -31,6 +31,11 @@ func (c *conn) gather() bool {
 		c.body.stall = chunkPause
 	}
 	return c.gatherInto((*ex.keptBuf)[:0])
+}
+
+// bodyLimits has the rest of the body obey the frontend as it is now.
+func (c *conn) bodyLimits() {
+	c.body.stall, c.body.limit = c.front.stall, int64(c.front.says.Limits.Body)
 }
 
 // chunkPause is how long the client of a chunked body may pause while its

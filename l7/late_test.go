@@ -19,9 +19,7 @@ func begun(t *testing.T, method string) (*Proxy, *exchange) {
 	}
 	ex := &c.ex
 	ex.begin(c)
-	c.look()
-	ex.route = p.table.Load().binds["b"].router.find(&c.q)
-	ex.target = ex.route.target
+	ex.way = c.find()
 	ex.rbuf, ex.out = getBuffer(largeBuffers), getBuffer(largeBuffers)
 	t.Cleanup(ex.dropUpstream)
 	return p, ex
@@ -91,7 +89,7 @@ func TestARequestThatBeganWithAnOldTableFindsTheNewServer(t *testing.T) {
 	if err := p.Apply(t.Context(), next); err != nil {
 		t.Fatal(err)
 	}
-	m := ex.choose()
+	m, _ := ex.choose()
 	if m == nil || m.id != "shop-9" {
 		t.Fatalf("it goes to %+v", m)
 	}

@@ -128,6 +128,6 @@ func (c *conn) settleLeft() bool {
 // the connection.
 func (c *conn) aborted() bool {
 	c.ex.aborted = true
-	c.home.aborted.Add(1)
+	c.home().aborted.Add(1)
 	return false
 }

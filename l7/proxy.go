@@ -212,7 +212,7 @@ func (p *Proxy) Apply(ctx context.Context, s Snapshot) error {
 	}
 	t := p.compile(s)
 	p.shelf.keep()
-	t.parting = p.partingFronts(p.table.Load(), t)
+	p.partingFronts(p.table.Load(), t)
 	anew := p.lasting.openGates(&s)
 	old := p.table.Swap(t)
 	closed := p.lasting.closeGates(&s)
@@ -224,13 +224,14 @@ func (p *Proxy) Apply(ctx context.Context, s Snapshot) error {
 			p.reinstated(srv, "it started anew")
 		}
 	}
-	p.logs.keep(&s)
+	p.logs.keep(t)
 	p.rebind(old, t)
 	return p.persist(s)
 }
 
 // rebind has the listeners of new frontends accept. Those of frontends that are
-// gone do so too, until [Proxy.Unbind].
+// gone do so too, until [Proxy.Unbind]. Connections whose address is served by
+// another frontend than before, or by none, are told.
 func (p *Proxy) rebind(old, t *table) {
 	if old == nil {
 		old = &table{}
@@ -238,11 +239,12 @@ func (p *Proxy) rebind(old, t *table) {
 	p.mu.Lock()
 	p.listen()
 	p.mu.Unlock()
-	for name, f := range old.fronts {
-		if t.fronts[name] == nil {
-			for _, c := range f.state.list() {
-				c.closing.Store(true)
-			}
+	for bind, f := range old.binds {
+		if next := t.binds[bind]; next != nil && next.state == f.state && next.proto() == f.proto() {
+			continue
+		}
+		for _, c := range f.state.list() {
+			c.follow(t)
 		}
 	}
 }

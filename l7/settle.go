@@ -51,7 +51,7 @@ func (c *conn) settleFault() bool {
 // connection.
 func (c *conn) blame(fault error) bool {
 	ex := &c.ex
-	c.home.bad.Add(1)
+	c.home().bad.Add(1)
 	c.p.refused.requests.count(fault)
 	var a answer
 	e, broken := errors.AsType[*h1.Error](fault)

@@ -22,7 +22,7 @@ type table struct {
 	fronts map[string]*front
 	binds  map[string]*front
 
-	parting map[string]*front // of binds that have gone, whose listeners still accept
+	parting map[string]*front // of binds that have gone, where somebody still comes or is
 }
 
 // front is one [Frontend], compiled.
@@ -32,6 +32,7 @@ type front struct {
 	says    *Frontend
 	router  *router
 	targets map[targetKey]*target
+	parted  bool    // its routes are of an earlier table, its targets of this one
 	local   *series // what we answered by ourselves
 	tls     *tls.Config
 	https   string // behind the host, for redirect: https
@@ -220,6 +221,23 @@ func orElse[T comparable](v *T, otherwise T) {
 	if *v == zero {
 		*v = otherwise
 	}
+}
+
+// leads returns where r, which is one of f's routes, leads to; nil if it answers
+// by itself.
+func (f *front) leads(r *route) *target {
+	if !f.parted || r.target == nil {
+		return r.target
+	}
+	return f.targets[r.target.key]
+}
+
+// proto is what is spoken where f listens.
+func (f *front) proto() string {
+	if f.tls != nil {
+		return "https"
+	}
+	return "http"
 }
 
 // trusts reports whether a may say where requests come from.

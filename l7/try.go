@@ -1,6 +1,7 @@
 package l7
 
 import (
+	"slices"
 	"time"
 
 	"github.com/backstay/backstay/l7/h1"
@@ -67,11 +68,15 @@ func (ex *exchange) send(u *upstream) (wrote bool, err error) {
 // would only turn a late answer into an error.
 func (ex *exchange) patience() time.Duration {
 	r := &ex.route.retry
-	more := ex.replay && len(ex.target.list) > len(ex.tried) && r.mayFollow(&ex.tries, idempotent(ex.c.req.Method))
-	if r.perTry > 0 && more {
+	if r.perTry > 0 && ex.replay && ex.others() && r.mayFollow(&ex.tries, idempotent(ex.c.req.Method)) {
 		return min(r.perTry, ex.route.response)
 	}
 	return ex.route.response
+}
+
+// others reports whether there is somebody who has not been tried.
+func (ex *exchange) others() bool {
+	return slices.ContainsFunc(ex.target.list, func(m *member) bool { return !slices.Contains(ex.tried, m.server) })
 }
 
 // maxInterims bounds the 1xx answers before the one that counts.

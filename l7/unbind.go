@@ -2,6 +2,7 @@ package l7
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -93,23 +94,44 @@ func (p *Proxy) hear(c net.Conn) {
 	}
 }
 
-// partingFronts are those of old that t has not and a listener is there for: who
-// comes there is served by them, once.
-func (p *Proxy) partingFronts(old, t *table) map[string]*front {
+// partingFronts gives t those fronts of old whose bind it has not, as long as a
+// listener or a connection is there: who comes there, or has a request on its way,
+// is served by them once more, by the servers that t has.
+func (p *Proxy) partingFronts(old, t *table) {
 	if old == nil {
-		return nil
+		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	parting := map[string]*front{}
+	t.parting = map[string]*front{}
 	for _, binds := range []map[string]*front{old.parting, old.binds} {
 		for bind, f := range binds {
-			if t.binds[bind] == nil && p.listeners[bind] != nil {
-				parting[bind] = f
+			if t.binds[bind] == nil && (p.listensAt(bind) || f.state.servesAt(bind)) {
+				t.parting[bind] = p.partedFront(f, t)
 			}
 		}
 	}
-	return parting
+}
+
+func (p *Proxy) listensAt(bind string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.listeners[bind] != nil
+}
+
+// servesAt reports whether a connection to bind is there.
+func (f *frontState) servesAt(bind string) bool {
+	return slices.ContainsFunc(f.list(), func(c *conn) bool { return c.bind == bind })
+}
+
+// partedFront is f with the servers of t.
+func (p *Proxy) partedFront(f *front, t *table) *front {
+	p.lasting.mu.Lock()
+	defer p.lasting.mu.Unlock()
+	parted := *f
+	parted.parted, parted.targets = true, map[targetKey]*target{}
+	for key := range f.targets {
+		p.compileTarget(&t.says, &parted, key)
+	}
+	return &parted
 }
 
 // partingStates are the names of frontends that are counted on, though they have
