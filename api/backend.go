@@ -46,7 +46,7 @@ type Configs interface {
 	// Configs returns the kept good files, newest first.
 	Configs(ctx context.Context) ([]Config, error)
 	// Validate returns nil for a file without mistakes, else a *[Refusal].
-	Validate(ctx context.Context, name string, text []byte) error
+	Validate(ctx context.Context, ask ConfigAsk) error
 	// Plan says what Apply of text would change, and changes nothing. A file
 	// with mistakes is a *[Refusal].
 	Plan(ctx context.Context, ask ConfigAsk) (Plan, error)

@@ -167,8 +167,9 @@ type validity struct {
 }
 
 func (s *server) validate(c *call) error {
+	by, _ := c.actor() // for nobody this host is not asked
 	return ask(c, func(ctx context.Context) (validity, error) {
-		return validity{Valid: true}, s.Validate(ctx, c.fileName(), c.body)
+		return validity{Valid: true}, s.Validate(ctx, ConfigAsk{Name: c.fileName(), Text: c.body, By: by})
 	})
 }
 
@@ -181,7 +182,7 @@ func (c *call) fileName() string {
 }
 
 func (s *server) plan(c *call) error {
-	by, _ := c.actor() // who asks for a plan does not matter
+	by, _ := c.actor() // for nobody only the texts are compared
 	return ask(c, func(ctx context.Context) (Plan, error) {
 		p, err := s.Plan(ctx, ConfigAsk{Name: c.fileName(), Text: c.body, By: by})
 		p.overrule()

@@ -53,14 +53,15 @@ type agent struct {
 	deploy    *deploy.Deployer
 	metrics   *prometheus.Registry
 
-	changing sync.Mutex // one change of what is desired at a time
-	now      atomic.Pointer[desired]
-	refused  atomic.Pointer[refusal]
-	adopted  atomic.Bool // the first keeper has been met
-	joined   bool        // the proxy is in the registry; guarded by changing, as all below
-	owes     bool        // the proxy may have a socket that it has not been told to close
-	logTold  map[string]string
-	proxyIs  *account
+	changing   sync.Mutex // one change of what is desired at a time
+	now        atomic.Pointer[desired]
+	refused    atomic.Pointer[refusal]
+	adopted    atomic.Bool           // the first keeper has been met
+	unmeasured atomic.Pointer[error] // why metrics are not served
+	joined     bool                  // the proxy is in the registry; guarded by changing, as all below
+	owes       bool                  // the proxy may have a socket that it has not been told to close
+	logTold    map[string]string
+	proxyIs    *account
 
 	drops  drops
 	losses losses

@@ -46,11 +46,24 @@ func (a *agent) peer(c net.Conn) (api.Actor, error) {
 }
 
 // Validate implements [api.Configs].
-func (a *agent) Validate(_ context.Context, name string, text []byte) error {
-	if _, err := config.Parse(name, text); err != nil {
-		return refusalOf(err)
+func (a *agent) Validate(_ context.Context, ask api.ConfigAsk) error {
+	_, err := parseFor(ask)
+	return err
+}
+
+// parseFor parses the file of somebody. For those who may not apply this host is
+// not asked: what a file names may be read by root only, and whether it is there
+// and what is wrong with it is told to nobody else.
+func parseFor(ask api.ConfigAsk) (*config.File, error) {
+	env := config.Host()
+	if !mayApply(ask.By) {
+		env = nil
 	}
-	return nil
+	f, err := config.ParseIn(env, ask.Name, ask.Text)
+	if err != nil {
+		return nil, refusalOf(err)
+	}
+	return f, nil
 }
 
 // Apply implements [api.Configs].
@@ -97,9 +110,9 @@ func mayApply(by api.Actor) bool { return by.PID > 0 && (by.UID == 0 || int(by.U
 
 // planText is the plan of a text, and of nothing that it names.
 func (a *agent) planText(ask api.ConfigAsk) (api.Plan, error) {
-	f, err := config.Parse(ask.Name, ask.Text)
+	f, err := parseFor(ask)
 	if err != nil {
-		return api.Plan{}, refusalOf(err)
+		return api.Plan{}, err
 	}
 	d := &desired{kept: keptOf(f), file: f}
 	p := a.warned(a.planOf(a.now.Load(), d), d)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"time"
@@ -162,6 +163,9 @@ func (a *agent) undo(ctx context.Context, before, d *desired, bound []string, wh
 }
 
 func diskProblem(dir string, err error) error {
+	if p := new(fs.PathError); errors.As(err, &p) {
+		dir = filepath.Dir(p.Path)
+	}
 	return &backstay.Problem{
 		Code: "disk", What: "the file cannot be kept: " + err.Error(), Where: dir, Do: "make room on that disk; nothing has changed",
 	}

@@ -52,13 +52,17 @@ func (c configs) keepText(k kept, text []byte) error {
 // keep makes k a good file, and the one in force until the host restarts, and
 // forgets the oldest.
 func (c configs) keep(k kept) error {
-	good := k
+	good, path := k, c.path(k.Digest, ".json")
 	good.Source = ""
-	if err := c.write(c.path(k.Digest, ".json"), good); err != nil {
+	before, missing := os.ReadFile(path)
+	if err := c.write(path, good); err != nil {
 		return err
 	}
 	if err := c.use(k); err != nil {
-		return err
+		if missing == nil { // it was good before, at another time
+			return errors.Join(err, atomicfile.WriteFile(path, before, 0o600))
+		}
+		return errors.Join(err, os.Remove(path))
 	}
 	_ = c.prune() // one more that is kept does no harm
 	return nil

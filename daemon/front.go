@@ -28,6 +28,9 @@ func frontLock(d Dirs) string { return filepath.Join(d.Run, "front.lock") }
 // returns is closed. What an earlier front left running is taken over; what a
 // unit started, or another front looks after, is not.
 func claim(ctx context.Context, o *UpOptions) (lock *os.File, err error) {
+	if err := o.checkMetrics(); err != nil {
+		return nil, err
+	}
 	if o.Dirs, err = o.Dirs.absolute(); err != nil {
 		return nil, err
 	}

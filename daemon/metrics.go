@@ -6,8 +6,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -99,16 +99,40 @@ func (p *proxy) metrics(ctx context.Context) ([]byte, error) {
 	return p.ask(ctx, http.MethodGet, "/metrics", nil)
 }
 
+// checkMetrics is an error where metrics are to be served and cannot be.
+func (o Options) checkMetrics() error {
+	if o.Metrics == "" {
+		return nil
+	}
+	at, err := netip.ParseAddrPort(o.Metrics)
+	if err == nil && at.Addr().IsLoopback() && at.Port() != 0 {
+		return nil
+	}
+	return &backstay.Problem{
+		Code: "bad_flag_value", What: fmt.Sprintf("metrics are not served at %q", o.Metrics), Where: "--metrics",
+		Why: "it is no address of loopback with a port", Do: "use 127.0.0.1:PORT or [::1]:PORT",
+	}
+}
+
+// metricsProblem is that metrics are to be served and are not.
+func (a *agent) metricsProblem() []backstay.Problem {
+	if err := a.unmeasured.Load(); err != nil && *err != nil {
+		return []backstay.Problem{{
+			Code: "bind_failed", What: "metrics are not served: " + (*err).Error(), Where: a.Options.Metrics,
+			Do: "free the address (ss -lntp shows who has it): it is tried again; or start with another --metrics",
+		}}
+	}
+	return nil
+}
+
 // serveMetrics answers those who scrape, on this host only: what is told there
 // is nobody else's business.
 func (a *agent) serveMetrics(ctx context.Context) error {
-	if host, _, err := net.SplitHostPort(a.Options.Metrics); err != nil || net.ParseIP(host) == nil || !net.ParseIP(host).IsLoopback() {
-		return &backstay.Problem{
-			Code: "bad_flag_value", What: fmt.Sprintf("metrics are not served at %q", a.Options.Metrics), Where: "--metrics",
-			Why: "it is no address of loopback", Do: "use 127.0.0.1:PORT or [::1]:PORT",
-		}
+	if err := a.checkMetrics(); err != nil {
+		return err
 	}
 	f, err := sock.Listen(a.Options.Metrics)
+	a.unmeasured.Store(&err)
 	if err != nil {
 		return fmt.Errorf("serve metrics: %w", err)
 	}

@@ -25,7 +25,10 @@ const keeperMemory = "64MiB"
 // Agent is what a unit starts: this process becomes the keeper, which starts
 // the agent role and all that follows. It returns only on an error.
 func Agent(ctx context.Context, o Options) error {
-	var err error
+	err := o.checkMetrics()
+	if err != nil {
+		return err
+	}
 	if o.Dirs, err = o.Dirs.absolute(); err != nil {
 		return err
 	}

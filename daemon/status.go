@@ -325,7 +325,7 @@ func overridesOf(name string, o override, f config.Service) (out []api.Override)
 
 // problems are those that nothing else in status shows.
 func (v *view) problems() (out []backstay.Problem) {
-	out = slices.Concat(v.keeperProblem(), v.stateProblems(), v.disks.problems(v.bus.Refused), v.logProblems())
+	out = slices.Concat(v.keeperProblem(), v.stateProblems(), v.disks.problems(v.bus.Refused), v.logProblems(), v.metricsProblem())
 	if v.now == nil {
 		return append(out, backstay.Problem{
 			Code: "no_config", What: "there is no file in force", Where: v.File, Why: "the file is broken and there is no last good one",

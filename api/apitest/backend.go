@@ -163,13 +163,13 @@ func (b *Backend) Configs(context.Context) ([]api.Config, error) {
 }
 
 // Validate implements [api.Configs].
-func (b *Backend) Validate(_ context.Context, name string, text []byte) error {
+func (b *Backend) Validate(_ context.Context, ask api.ConfigAsk) error {
 	leave, err := b.enter()
 	defer leave()
 	if err != nil {
 		return err
 	}
-	return b.Mistake(name, text)
+	return b.Mistake(ask.Name, ask.Text)
 }
 
 // Plan implements [api.Configs].
