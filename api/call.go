@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -90,7 +91,7 @@ func (c *call) readBody() error {
 		return c.tooLarge(backstay.Size(limit).String())
 	case err != nil:
 		return &backstay.Problem{Code: "body_cut", What: "the body ended early", Where: "body", Why: err.Error(), Do: "send as many bytes as Content-Length says"}
-	case len(text) == 0:
+	case len(text) == 0 && c.endpoint.body != fileBody: // of an empty file config says that it is empty, and where
 		return &backstay.Problem{Code: "missing_body", What: "there is no body", Where: "body", Do: "send " + c.endpoint.body.String()}
 	}
 	c.body = text
@@ -151,13 +152,29 @@ func fieldProblem(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &t):
-		return &backstay.Problem{Code: "wrong_type", What: "field " + t.Field + " is a " + t.Value, Where: "body." + t.Field, Do: "send a " + t.Type.String()}
+		return &backstay.Problem{Code: "wrong_type", What: "field " + t.Field + " is a " + t.Value, Where: "body." + t.Field, Do: "send " + inWords(t.Type)}
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		name = strings.Trim(name, `"`)
 		return &backstay.Problem{Code: "unknown_field", What: "there is no field " + quote(name) + " here", Where: "body." + short(name), Do: "leave it out; GET /v1 says what each path takes"}
 	}
 	return &backstay.Problem{Code: "bad_value", What: "the body does not do", Where: "body", Why: err.Error(), Do: "send a value of that field's form"}
+}
+
+// inWords says what a field of type t takes.
+func inWords(t reflect.Type) string {
+	switch t.Kind() { //nolint:exhaustive // no body has others
+	case reflect.Int:
+		return "a whole number"
+	case reflect.String:
+		return "a text"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Pointer:
+		return inWords(t.Elem())
+	default:
+		return "an object"
+	}
 }
 
 // quote returns what a client sent, short and harmless to a terminal.

@@ -91,7 +91,8 @@ type Deploy struct {
 	Of       int       `json:"of"`            // instances wanted
 	Leaving  int       `json:"leaving"`       // instances of From that are draining or stopping
 	// Old and New are what first tries met while the deploy went on, by release: what
-	// failed was repeated elsewhere where that is safe.
+	// failed was repeated elsewhere where that is safe. A restart, which goes to the
+	// release it came from, has New only.
 	Old Counters `json:"old"`
 	New Counters `json:"new"`
 }
@@ -100,7 +101,7 @@ type Deploy struct {
 // 0 of 2000".
 func (d Deploy) Met() string {
 	text := fmt.Sprintf("%s %d of %d failed", d.To, d.New.Failed, d.New.Requests)
-	if d.From != "" {
+	if d.From != "" && d.From != d.To {
 		text += fmt.Sprintf(", %s %d of %d", d.From, d.Old.Failed, d.Old.Requests)
 	}
 	return text + "; what is safe to repeat was repeated elsewhere"

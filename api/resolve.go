@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -19,6 +20,9 @@ func Resolve(st Status, text string) (backstay.Ref, error) {
 	}
 	if !strings.Contains(text, "/") {
 		return resolveBare(st, text)
+	}
+	if name, ok := strings.CutPrefix(text, "instance/"); ok && isBeginning(name) {
+		return resolveInstance(st, name)
 	}
 	ref, err := CheckRef(text)
 	if err != nil {
@@ -79,18 +83,23 @@ func resolveBare(st Status, name string) (backstay.Ref, error) {
 		return backstay.Ref(found[0]), nil
 	case len(found) > 1:
 		return "", ambiguous(name, found)
-	case !backstay.ValidName(name):
+	case !isBeginning(name):
 		return CheckRef(name)
 	}
-	if ref, err := resolveInstance(st, name); err == nil {
-		return ref, nil
+	ref, err := resolveInstance(st, name)
+	if p, ok := errors.AsType[*backstay.Problem](err); ok && p.Code == "not_found" {
+		return "", missing(st, name)
 	}
-	return "", missing(st, name)
+	return ref, err
 }
+
+// isBeginning reports whether s can be the name of an instance, or the beginning
+// of one: shop-.
+func isBeginning(s string) bool { return backstay.ValidName(strings.TrimRight(s, "-")) }
 
 func ambiguous(name string, found []string) error {
 	return &backstay.Problem{
-		Code: "ambiguous", What: quote(name) + " may mean " + strings.Join(found, " or "), Where: short(name),
+		Code: "ambiguous", What: quote(name) + " may mean " + few(found, " or "), Where: short(name),
 		Do: "write one of them in full",
 	}
 }

@@ -172,6 +172,39 @@ func TestWrongRequestsAreToldApart(t *testing.T) {
 	}
 }
 
+// What a field takes is said in words, not in those of Go.
+func TestAWrongTypeIsToldInWords(t *testing.T) {
+	socket := apitest.Serve(t, apitest.New(), root)
+	for _, c := range []struct{ path, body, do string }{
+		{"PUT /v1/services/shop/scale", `{"replicas":"3"}`, "send a whole number"},
+		{"POST /v1/services/shop/deploy", `{"version":2}`, "send a text"},
+		{"POST /v1/services/shop/deploy", `{"again":"yes"}`, "send true or false"},
+	} {
+		method, path, _ := strings.Cut(c.path, " ")
+		status, body := raw(t, socket, request(method, path, c.body))
+		if p := problem(t, path, status, body); p.Do != c.do {
+			t.Errorf("%s %s: %q, want %q", path, c.body, p.Do, c.do)
+		}
+	}
+}
+
+// An empty file is a file with a mistake, in the words that validate has for it
+// where no agent is asked.
+func TestAnEmptyFileIsJudgedAsAFile(t *testing.T) {
+	b := apitest.New()
+	b.Mistake = func(name string, text []byte) error {
+		return &backstay.Problem{Code: "invalid_file", What: "the file is empty", Where: name, Do: fmt.Sprint(len(text))}
+	}
+	socket := apitest.Serve(t, b, root)
+	for _, path := range []string{"POST /v1/validate", "POST /v1/plan", "PUT /v1/config"} {
+		method, path, _ := strings.Cut(path, " ")
+		status, body := raw(t, socket, request(method, path+"?name=x.yaml", ""))
+		if p := problem(t, path, status, body); p.What != "the file is empty" || p.Where != "x.yaml" || p.Do != "0" {
+			t.Errorf("%s: %+v", path, p)
+		}
+	}
+}
+
 // A user of the socket's group operates; only root and the agent's own user
 // change the file; nobody is nobody.
 func TestRights(t *testing.T) {

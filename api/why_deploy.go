@@ -23,15 +23,18 @@ func (f Facts) proveDeploy(s Service, d Deploy) Proof {
 		move = d.From + " → " + d.To
 	}
 	p.What = move + " " + deployWords[d.State]
-	if d.State == DeployDone && d.From == "" {
+	switch {
+	case d.State == DeployDone && d.From == "":
 		p.What = move + " is done: every instance is there"
+	case d.State == DeployStuck && d.From == "":
+		p.What = move + " is stuck: it is ill and there is none to go back to; what is ready is kept, a person is needed"
 	}
 	switch d.State {
 	case DeployChecking, DeployRolling, DeployFinishing, DeployRollingBack:
 		f.underWay(&p, s, d)
 	case DeployPaused:
 		p.Because = append(p.Because, f.waitsFor(s, d)...)
-		p.Do = slices.Concat(look(waitedFor(s, d)), []string{"backstay resume " + s.Name}, s.abort())
+		p.Do = slices.Concat(f.look(s, waitedFor(s, d)), []string{"backstay resume " + s.Name}, s.abort())
 	case DeployRolledBack:
 		p.Do = append([]string{"backstay diff " + d.From + " " + d.To, d.Again()}, f.otherRelease(s, "a better release")...)
 	case DeployStuck:
@@ -86,7 +89,7 @@ func (f Facts) underWay(p *Proof, s Service, d Deploy) {
 		p.What += fmt.Sprintf(", %d of %d %s", d.Replaced, d.Of, verb)
 	}
 	p.Because = append(f.waitsFor(s, d), p.Because...)
-	p.Do = look(waitedFor(s, d))
+	p.Do = f.look(s, waitedFor(s, d))
 	switch d.State {
 	case DeployRollingBack, DeployFinishing:
 		p.Do = append(p.Do, "backstay events --tail 20")

@@ -67,32 +67,66 @@ func (f Facts) bindFacts(fe Frontend, refused []Bind) []Fact {
 	return facts
 }
 
-// routesOf adds each service behind fe that cannot answer, once.
+// routesOf adds each service behind fe, once, and what it answers by itself where
+// there is none.
 func (f Facts) routesOf(p *Proof, fe Frontend) {
+	var dead, why []string // matches that are answered 503, and the reasons
 	told := map[string]bool{}
 	for _, r := range fe.Routes {
 		name, is := strings.CutPrefix(r.To, "service/")
-		if !is || told[name] {
+		s, ok := f.service(name)
+		if !is || !ok {
+			continue
+		}
+		none := f.ready(name) == 0
+		if none {
+			dead = append(dead, r.Match)
+		}
+		if told[name] {
 			continue
 		}
 		told[name] = true
-		s, ok := f.service(name)
-		if !ok {
-			continue
-		}
 		p.Because = append(p.Because, Fact{Text: fmt.Sprintf("%s → service/%s: %s", r.Match, name, s.What)})
-		if f.ready(name) == 0 {
-			p.State = "503"
-			p.What = "requests for " + r.Match + " are answered 503: " + f.noneOf(name)
+		if none {
+			why = append(why, f.noneOf(name))
 			p.Because = append(p.Because, s.Because...)
-			p.Do = append(p.Do, "backstay why service/"+name)
+			p.Do = append(append(p.Do, "backstay why service/"+name), s.Do...)
 		}
 	}
+	if len(dead) > 0 {
+		p.State, p.What = "503", "requests for "+few(dead, ", ")+" are answered 503: "+few(why, "; ")
+	}
+	if len(p.Because) == 0 {
+		p.Because = f.byItself(fe)
+	}
+}
+
+// byItself is what fe answers without any service: redirects and pages.
+func (f Facts) byItself(fe Frontend) []Fact {
+	var facts []Fact
+	for _, r := range fe.Routes[:min(len(fe.Routes), maxNamed)] {
+		facts = append(facts, Fact{Text: r.Match + " → " + r.To, Where: f.line("frontends." + fe.Name)})
+	}
+	return facts
+}
+
+// few names the first of all, and says how many there are besides.
+func few(all []string, between string) string {
+	text := strings.Join(all[:min(len(all), maxNamed)], between)
+	if more := len(all) - maxNamed; more > 0 {
+		text += fmt.Sprintf("%sand %d more", between, more)
+	}
+	return text
 }
 
 // noneOf says why no instance of a service gets requests, in a few words.
 func (f Facts) noneOf(service string) string {
-	if f.Status.Service(service).HandDrained() > 0 {
+	switch s := f.Status.Service(service); {
+	case s.Stopped:
+		return service + " is stopped on purpose"
+	case s.Replicas == 0:
+		return "no instance of " + service + " is wanted"
+	case s.HandDrained() > 0:
 		return "what is ready of " + service + " is drained by hand"
 	}
 	return "no instance of " + service + " is ready"
@@ -120,6 +154,7 @@ func (f Facts) proveRole(r Role) Proof {
 	case f.Status.Silent(r):
 		p.State = "no answer"
 		p.What = fmt.Sprintf("it runs as pid %d and does not answer: connections wait in the queues of the frontends", r.PID)
+		p.Because = append([]Fact{{Text: "it was asked what it does and has not said"}}, p.Because...)
 		p.Do = []string{"backstay logs backstay/" + r.Name + " -n 50", fmt.Sprintf("kill -9 %d  # the keeper starts another one, the queues stay", r.PID)}
 	case isProxy(r) && r.Generation < r.Newest:
 		p.State = "not told"
@@ -128,8 +163,21 @@ func (f Facts) proveRole(r Role) Proof {
 		p.Do = []string{"backstay logs backstay/" + r.Name + " -n 50"}
 	default:
 		p.What = fmt.Sprintf("it runs as pid %d, run %d", r.PID, max(r.Starts, 1))
+		p.Because = append(roleWell(r), p.Because...)
 	}
 	return p
+}
+
+// roleWell is what shows that a role does its work.
+func roleWell(r Role) []Fact {
+	switch {
+	case isProxy(r) && r.Newest > 0:
+		return []Fact{{Text: fmt.Sprintf("it has acknowledged the newest snapshot, %d", r.Generation)}}
+	case r.Last == nil && r.Starts <= 1:
+		return []Fact{{Text: "it has not ended since it was first started", At: r.Since}}
+	default:
+		return nil
+	}
 }
 
 // roleCost says what it means that r does not run.
@@ -144,14 +192,21 @@ func roleCost(r Role) string {
 	}
 }
 
+// runBefore is how an agent begins what it says of the last end of a role.
+const runBefore = "the run before"
+
 // roleDeath is how the run before ended.
 func roleDeath(r Role) []Fact {
 	var facts []Fact
-	if r.Because != "" {
+	told := strings.HasPrefix(r.Because, runBefore) // by its pid too
+	if r.Because != "" && (!told || r.Last == nil) {
 		facts = append(facts, Fact{Text: r.Because})
 	}
 	if r.Last != nil {
-		text := "the run before " + r.Last.String()
+		text := runBefore + " " + r.Last.String()
+		if told {
+			text = r.Because
+		}
 		if r.Last.Reason != "" {
 			text += ": " + r.Last.Reason
 		}

@@ -64,11 +64,16 @@ func (f Facts) waiting(p *Proof, s Service, i Instance) {
 		}
 		p.Because = append(p.Because, Fact{Text: "service/" + name + ": " + on.What, Where: f.line("services." + s.Name + ".depends_on")})
 		p.Because = append(p.Because, on.Because[:min(len(on.Because), 2)]...)
-		p.Do = append(p.Do, "backstay why service/"+name)
+		p.Do = append(p.Do, "backstay why service/"+name, f.dependence(s, name))
 	}
 	if len(i.WaitsFor) == 0 {
 		p.What, p.Because = "it waits for its turn to start", because(i)
 	}
+}
+
+// dependence is the line of the file by which s waits for another service.
+func (f Facts) dependence(s Service, on string) string {
+	return f.edit("services."+s.Name+".depends_on."+on, "take it out and backstay apply, and "+s.Name+" does not wait for it")
 }
 
 func (f Facts) starting(p *Proof, s Service, i Instance) {

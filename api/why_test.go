@@ -107,15 +107,26 @@ func forsaken(i *api.Instance) {
 	i.Last, i.LastLog = panicked, []string{"no more work"}
 }
 
+// waitsForDB has the first shop wait for a database that is not ready.
+func waitsForDB(f *api.Facts) {
+	i := &shop(f).Instances[0]
+	i.State, i.Since, i.PID, i.Ready, i.WaitsFor = backstay.Waiting, apitest.Before(7*time.Second), 0, false, []string{"db"}
+	unready(&f.Status.Services[0].Instances[0], "connect: refused")
+}
+
+// stopped is the shop stopped by a person, so that nobody answers behind it.
+func stopped(f *api.Facts) {
+	s := shop(f)
+	s.Stopped, s.StoppedBy, s.StoppedSince = true, "ann", apitest.Before(time.Hour)
+	for n := range s.Instances {
+		s.Instances[n].State, s.Instances[n].Ready, s.Instances[n].PID = backstay.Stopped, false, 0
+	}
+}
+
 // whyCases are every state of an instance, every reason for which a server gets
 // no traffic, every state of a deploy, and what else can be asked.
 var whyCases = map[string]whyCase{
-	"instance-waiting": {"instance/shop-11aa11", func(f *api.Facts) {
-		i := &shop(f).Instances[0]
-		i.State, i.Since, i.PID, i.Ready, i.WaitsFor = backstay.Waiting, apitest.Before(7*time.Second), 0, false, []string{"db"}
-		db := &f.Status.Services[0].Instances[0]
-		unready(db, "connect: refused")
-	}},
+	"instance-waiting": {"instance/shop-11aa11", waitsForDB},
 	"instance-starting": {"instance/shop-11aa11", first(func(i *api.Instance) {
 		i.State, i.Since, i.Started = backstay.Starting, apitest.Before(3*time.Second), apitest.Before(3*time.Second)
 		unready(i, "HTTP 503")
@@ -214,6 +225,7 @@ var whyCases = map[string]whyCase{
 	"service-deploying":            {"service/shop", deploying(api.DeployRolling, func(d *api.Deploy) { d.Step = "shop-1c44d0 to be ready for 5s" })},
 	"service-first-deploy-crashes": {"service/shop", firstDeploy(api.DeployRolling, dead(backstay.Backoff))},
 	"service-first-deploy-unready": {"service/shop", firstDeploy(api.DeployRolling, first(startsBadly))},
+	"service-waits":                {"service/shop", waitsForDB},
 	"service-drained":              {"service/shop", drainedByHand(3)},
 	"service-partly-drained":       {"service/shop", drainedByHand(1)},
 	"service-policy-never":         {"service/shop", first(forsaken)},
@@ -266,6 +278,14 @@ var whyCases = map[string]whyCase{
 		byHand(f)
 	}},
 	"deploy-stuck": {"deploy/shop", deploying(api.DeployStuck, func(d *api.Deploy) { d.Reason = "shop@2 is not ready either: connect: refused" })},
+	"deploy-first-stuck": {"deploy/shop", func(f *api.Facts) {
+		firstDeploy(api.DeployStuck, dead(backstay.Backoff))(f)
+		shop(f).Deploy.Step, shop(f).Deploy.Reason = "", "shop-11aa11 exited 3, 1.5s after it was ready"
+	}},
+	"deploy-waits-for-another-service": {"deploy/shop", firstDeploy(api.DeployRolling, waitsForDB)},
+	"deploy-restart": {"deploy/shop", deploying(api.DeployRolling, func(d *api.Deploy) {
+		d.From, d.Why, d.New = d.To, "restart", api.Counters{Requests: 41, Failed: 2}
+	})},
 	"deploy-refused": {"deploy/shop", deploying(api.DeployRefused, func(d *api.Deploy) {
 		d.Reason = "the program of shop@2 was overwritten: it could not be gone back to"
 		d.New = api.Counters{}
@@ -295,6 +315,15 @@ var whyCases = map[string]whyCase{
 	"frontend-no-proxy":     {"frontend/web", func(f *api.Facts) { f.Status.Roles[2].Running = false }},
 	"frontend-silent-proxy": {"frontend/web", silent},
 	"frontend-drained":      {"frontend/web", drainedByHand(3)},
+	"frontend-stopped":      {"frontend/web", stopped},
+	"frontend-two-503": {"frontend/web", func(f *api.Facts) {
+		stopped(f)
+		unready(&f.Status.Services[0].Instances[0], "connect: refused")
+		f.Status.Frontends[0].Routes = []api.Route{{Match: "/db/", To: "service/db"}, {Match: "/old/", To: "respond 410"}, {Match: "/shop/", To: "service/shop"}, {Match: "*", To: "service/shop"}}
+	}},
+	"frontend-redirect": {"frontend/web", func(f *api.Facts) {
+		f.Status.Frontends[0].Routes = []api.Route{{Match: "*", To: "redirect https"}}
+	}},
 	"frontend-503": {"frontend/web", func(f *api.Facts) {
 		for n := range shop(f).Instances {
 			unready(&shop(f).Instances[n], "connect: refused")
@@ -335,8 +364,15 @@ var whyCases = map[string]whyCase{
 	"role-gone": {"role/proxy", func(f *api.Facts) {
 		f.Status.Roles[2] = api.Role{Name: "proxy", Since: apitest.Before(time.Second), Last: panicked}
 	}},
-	"role-silent":   {"role/proxy", silent},
-	"role-keeper":   {"role/keeper", func(f *api.Facts) { f.Status.Roles[0].Running = false }},
+	"role-proxy":  {"role/proxy", nil},
+	"role-silent": {"role/proxy", silent},
+	"role-killed": {"role/agent", func(f *api.Facts) {
+		f.Status.Roles[1].Because = "the run before: pid 7, killed by SIGKILL"
+		f.Status.Roles[1].Starts, f.Status.Roles[1].Last = 2, &backstay.Exit{At: apitest.Before(time.Minute), Known: true, Signal: 9, Reason: "silent for 10s"}
+	}},
+	"role-keeper": {"role/keeper", func(f *api.Facts) {
+		f.Status.Roles[0].Running, f.Status.Roles[0].Because = false, "pid 100 does not answer: connect: refused"
+	}},
 	"role-not-told": {"role/proxy", func(f *api.Facts) { f.Status.Roles[2].Newest = 18 }},
 	"role-restarted": {"role/agent", func(f *api.Facts) {
 		f.Status.Roles[1].Starts, f.Status.Roles[1].Last = 2, &backstay.Exit{At: apitest.Before(time.Minute), Known: true, Signal: 9, Reason: "silent for 10s"}
@@ -359,7 +395,7 @@ func TestWhy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if p.State == "" || p.What == "" || len(p.Because) == 0 && !strings.HasPrefix(name, "role") {
+			if p.State == "" || p.What == "" || len(p.Because) == 0 {
 				t.Errorf("no proof: %+v", p)
 			}
 			golden.Check(t, filepath.Join("testdata", "why", name+".txt"), p.String())
@@ -394,7 +430,7 @@ func TestResolve(t *testing.T) {
 	st := apitest.World()
 	st.Frontends = append(st.Frontends, api.Frontend{Name: "db"})
 	for text, want := range map[string]string{
-		"service/shop": "service/shop", "shop": "service/shop", "shop-11aa11": "instance/shop-11aa11", "shop-11": "instance/shop-11aa11",
+		"service/shop": "service/shop", "shop": "service/shop", "shop-11aa11": "instance/shop-11aa11", "shop-11": "instance/shop-11aa11", "db-": "instance/db-00aa11", "instance/db-": "instance/db-00aa11",
 		"instance/shop-2": "instance/shop-22bb22", "service/shop/shop-33cc33": "instance/shop-33cc33", "web": "frontend/web",
 		"proxy": "role/proxy", "shop@2": "release/shop@2", "config/file": "config/file", "deploy/shop": "deploy/shop",
 	} {
@@ -403,7 +439,7 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"shp": "not_found: did you mean shop?", "service/shp": "not_found: did you mean service/shop?", "db": "ambiguous", "shop-": "bad_ref",
+		"shp": "not_found: did you mean shop?", "service/shp": "not_found: did you mean service/shop?", "db": "ambiguous", "shop-": "ambiguous", "instance/shop-": "ambiguous", "sho": "ambiguous", "shap-": "not_found", "-": "bad_ref",
 		"srevice/shop": "bad_ref: did you mean service/shop?", "deploy/db": "not_found", "instance/shop": "ambiguous", "": "bad_ref",
 		"shop@x": "bad_ref", "../..": "bad_ref", "frontend/weeb": "not_found: did you mean frontend/web?",
 	} {

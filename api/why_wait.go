@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/backstay/backstay"
 )
 
 // waitsFor is what a deploy cannot do without, and why it is not there.
@@ -27,12 +29,21 @@ func (f Facts) waitsFor(s Service, d Deploy) []Fact {
 	return facts
 }
 
-// look is where to look further into an instance that does not serve.
-func look(i *Instance) []string {
-	if i == nil || i.Serves() {
+// look is where to look further into an instance of s that does not serve. One
+// that has never run has printed nothing.
+func (f Facts) look(s Service, i *Instance) []string {
+	switch {
+	case i == nil || i.Serves():
 		return nil
+	case i.State == backstay.Waiting && len(i.WaitsFor) > 0:
+		var do []string
+		for _, name := range i.WaitsFor {
+			do = append(do, "backstay why service/"+name, f.dependence(s, name))
+		}
+		return do
+	default:
+		return []string{"backstay why " + i.ID, "backstay logs " + i.ID + " -n 50"}
 	}
-	return []string{"backstay why " + i.ID, "backstay logs " + i.ID + " -n 50"}
 }
 
 // waitedFor returns the instance that d waits for: the one its step names, else

@@ -12,7 +12,7 @@ import (
 // resolve returns what an argument points at, which must be of one of kinds.
 func (a *app) resolve(ctx context.Context, arg string, kinds ...string) (backstay.Ref, error) {
 	if strings.Contains(arg, "/") && !strings.HasPrefix(arg, "backstay/") {
-		if _, err := api.CheckRef(arg); err != nil {
+		if _, err := api.CheckRef(strings.TrimRight(arg, "-")); err != nil { // it may be the beginning of a name
 			return "", err
 		}
 	}

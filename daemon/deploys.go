@@ -243,6 +243,9 @@ func (a *agent) deployOf(d deploy.Deploy) api.Deploy {
 		Replaced: d.Replaced, Of: d.Of, Leaving: d.Leaving, Old: met(d.Old), New: met(d.New),
 		Version: d.Version, // its release may have been forgotten
 	}
+	if d.From == d.To { // a restart: both count the same requests
+		out.Old = api.Counters{}
+	}
 	if d.From > 0 {
 		out.From = backstay.ReleaseID(d.Service, d.From)
 	}

@@ -28,7 +28,7 @@ func TestAServerThatFailsIsEjectedAndComesBackWithItsNextStart(t *testing.T) {
 		r.get("/")
 	}
 	s := r.proxy.Stats().Servers["shop-000000"]
-	if s.Requests != 5 || s.Ejected == nil || !strings.HasPrefix(s.Ejected.Because, "5 errors in a row, the last: HTTP") {
+	if s.Requests != 5 || s.Ejected == nil || s.Ejected.Because != "5 errors in a row, the last: HTTP 500" {
 		t.Errorf("after 30 requests: %+v", s)
 	}
 	r.edit(0, func(s *l7.Server) { s.Starts++ })

@@ -2,6 +2,7 @@ package l7
 
 import (
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -236,7 +237,7 @@ func (ex *exchange) replayable(t try) bool {
 // why returns the end of t in words.
 func (t try) why() string {
 	if t.outcome == answered {
-		return "HTTP " + http.StatusText(t.status)
+		return "HTTP " + strconv.Itoa(t.status)
 	}
 	return t.outcome.String()
 }
