@@ -32,7 +32,7 @@ func (r PortRef) MarshalText() ([]byte, error) { return []byte(r), nil }
 
 // Expect is which answers of an HTTP probe pass. The zero value passes none.
 type Expect struct {
-	Status Statuses `yaml:"status" change:"live"` // 200-299,304
+	Status Statuses `yaml:"status" change:"live"` // those that pass, as in 200-299,304
 	Body   string   `yaml:"body" change:"live"`   // RE2 that the first 64 KiB must match; empty is any body
 }
 

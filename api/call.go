@@ -163,7 +163,7 @@ func fieldProblem(err error) error {
 
 // inWords says what a field of type t takes.
 func inWords(t reflect.Type) string {
-	switch t.Kind() { //nolint:exhaustive // no body has others
+	switch t.Kind() {
 	case reflect.Int:
 		return "a whole number"
 	case reflect.String:

@@ -127,7 +127,7 @@ func typed(page string) []string {
 		}
 		line, _, _ = strings.Cut(line, "  ")
 		line, _, _ = strings.Cut(line, " #")
-		for _, part := range strings.Split(line, " · ") {
+		for part := range strings.SplitSeq(line, " · ") {
 			part = "backstay " + strings.TrimPrefix(part, "backstay ")
 			if isCommandWord(strings.Fields(part)[1]) {
 				lines = append(lines, part)

@@ -97,7 +97,7 @@ func (s *Stop) SetDefaults() {
 
 // Logs says how much of what a service prints is kept.
 type Logs struct {
-	MaxSize  backstay.Size `yaml:"max_size" change:"live"`  // of one file
+	MaxSize  backstay.Size `yaml:"max_size" change:"live"`  // of one file; it ends with a whole line, and so up to 64 KiB later, or as long as the line is, at most 1 MiB
 	MaxFiles int           `yaml:"max_files" change:"live"` // per instance, the one being written included
 	OnFull   string        `yaml:"on_full" change:"live"`   // block, drop: when 1 MiB is unread
 }
