@@ -113,7 +113,7 @@ func TestARequestThatIsStillArrivingGoesByTheTableInForceWhenItIsHere(t *testing
 			comes(t, "the beginning has been read", waits)
 			c.change(r)
 			r.apply()
-			if err := r.proxy.Drain(context.Background(), "shop-000000", true); err != nil {
+			if err := r.proxy.Drain(context.Background(), "shop-000000", false); err != nil {
 				t.Fatal(err)
 			}
 			w.send("lo")

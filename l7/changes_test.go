@@ -88,7 +88,7 @@ func (c *changing) round(n int) {
 		return
 	}
 	c.leave.Go(func() {
-		if err := c.proxy.Drain(context.Background(), was, true); err != nil {
+		if err := c.proxy.Drain(context.Background(), was, false); err != nil {
 			c.tb.Error(err)
 		}
 		old.Close()

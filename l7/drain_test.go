@@ -255,7 +255,7 @@ func TestSnapshotsUnderLoadLoseNothing(t *testing.T) {
 	for round := range rounds {
 		i := round % servers
 		r.edit(i, func(s *l7.Server) { s.Drain = true })
-		if err := r.proxy.Drain(context.Background(), fmt.Sprintf("shop-%06d", i), true); err != nil {
+		if err := r.proxy.Drain(context.Background(), fmt.Sprintf("shop-%06d", i), false); err != nil {
 			t.Error(err)
 		}
 		closed[i].Store(true)
@@ -404,4 +404,34 @@ func TestShutdownFinishesWhatIsInFlight(t *testing.T) {
 		t.Error(err)
 	}
 	idle.ended()
+}
+
+// The time of requests is not that of upgraded connections: neither is waited for
+// where the other is asked about. A request that may yet be upgraded is both.
+func TestADrainOfUpgradedConnectionsWaitsForNoRequest(t *testing.T) {
+	addr, arrived, open := gated(t)
+	r := newRig(t, nil, addr)
+	got := make(chan string, 1)
+	go func() { _, body := r.get("/slow"); got <- body }()
+	<-arrived
+	if err := r.proxy.Drain(t.Context(), "shop-000000", true); err != nil {
+		t.Errorf("with a plain request in flight: %v", err)
+	}
+	asks := r.raw()
+	asks.send("GET /asks HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	<-arrived
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := r.proxy.Drain(ctx, "shop-000000", true); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with a request in flight that asks for an upgrade: %v", err)
+	}
+	drained := make(chan error, 1)
+	go func() { drained <- r.proxy.Drain(context.WithoutCancel(t.Context()), "shop-000000", true) }()
+	close(open) // it is not upgraded
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+	if body := <-got; body != "late" {
+		t.Errorf("the plain request got %q", body)
+	}
 }

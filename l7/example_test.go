@@ -67,7 +67,7 @@ func Example() {
 	if err := p.Apply(ctx, snapshot); err != nil { // no request goes to two from here on
 		fmt.Println(err)
 	}
-	if err := p.Drain(ctx, two.ID, true); err != nil { // and nothing is left there
+	if err := p.Drain(ctx, two.ID, false); err != nil { // and nothing is left there
 		fmt.Println(err)
 	}
 	if resp, err := http.Get("http://" + l.Addr().String() + "/"); err == nil {

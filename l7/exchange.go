@@ -162,7 +162,7 @@ func (ex *exchange) leave() {
 	if ex.inside {
 		ex.inside = false
 		ex.member.release.inFlight.Add(-1)
-		ex.member.leave()
+		ex.member.leave(ex.c.asks())
 	}
 }
 

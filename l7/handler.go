@@ -26,7 +26,7 @@ const (
 //
 //	PUT  /v1/state    a whole Snapshot; answers {"gen":N} when it is in force
 //	GET  /v1/state    the snapshot in force, without private keys
-//	POST /v1/drain    {"server":ID,"long":BOOL}; answers when nothing is in flight
+//	POST /v1/drain    {"server":ID,"long":BOOL}; answers when no request is in flight, with long when no connection is upgraded
 //	POST /v1/unbind   {"all":BOOL}; answers when the listeners that no frontend names are closed
 //	GET  /v1/stats    Stats
 //	GET  /v1/events   ?after=SEQ&wait=30s: what happened since, as soon as something did

@@ -93,5 +93,5 @@ func TestARequestThatBeganWithAnOldTableFindsTheNewServer(t *testing.T) {
 	if m == nil || m.id != "shop-9" {
 		t.Fatalf("it goes to %+v", m)
 	}
-	m.leave()
+	m.leave(false)
 }

@@ -268,8 +268,9 @@ func (p *Proxy) Generation() uint64 {
 	return 0
 }
 
-// Drain returns when no request is in flight at instance, and with long no upgraded
-// connection either, and no idle connection to it is left. It is meant for an
+// Drain returns when no request is in flight at instance or, with long, when no
+// connection to it is upgraded or can be, and no idle one is left. The two have
+// bounds of their own, so neither waits for the other. It is meant for an
 // instance that a snapshot has closed; one that nobody knows has nothing.
 func (p *Proxy) Drain(ctx context.Context, instance string, long bool) error {
 	s := p.lasting.find(instance)

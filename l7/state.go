@@ -18,6 +18,7 @@ type server struct {
 	// it not ready or draining, is in force. See enter.
 	open     atomic.Bool
 	inFlight atomic.Int64 // requests, from enter to leave
+	asking   atomic.Int64 // of these, those that ask for an upgrade
 	long     atomic.Int64 // upgraded connections: they are not in inFlight
 
 	requests atomic.Uint64 // first tries
@@ -39,24 +40,29 @@ type server struct {
 
 // enter counts one request in and reports whether the server takes it. Who
 // closes the gate first and looks at the count then can rely on what it sees:
-// a request is either counted before the gate was closed, or it is refused.
-func (s *server) enter() bool {
+// a request is either counted before the gate was closed, or it is refused. asks
+// says that it asks for an upgrade; to leave it says so again.
+func (s *server) enter(asks bool) bool {
+	if asks {
+		s.asking.Add(1)
+	}
 	s.inFlight.Add(1)
 	if s.open.Load() {
 		return true
 	}
-	s.leave()
+	s.leave(asks)
 	return false
 }
 
-func (s *server) leave() {
-	if s.inFlight.Add(-1) == 0 {
+func (s *server) leave(asks bool) {
+	none := asks && s.asking.Add(-1) == 0
+	if s.inFlight.Add(-1) == 0 || none {
 		s.wake()
 	}
 }
 
-// upgrade moves a request from the counted to the long ones.
-func (s *server) upgrade() { s.long.Add(1); s.leave() }
+// upgrade moves a request that asked for it from the counted to the long ones.
+func (s *server) upgrade() { s.long.Add(1); s.leave(true) }
 
 func (s *server) hangUp() {
 	if s.long.Add(-1) == 0 {
@@ -73,8 +79,8 @@ func (s *server) wake() {
 	}
 }
 
-// quiet waits until nothing is in flight, and with long no upgraded connection
-// is left either.
+// quiet waits until no request is in flight or, with long, until no connection is
+// upgraded and none can be any more.
 func (s *server) quiet(ctx context.Context, long bool) error {
 	for {
 		s.mu.Lock()
@@ -83,7 +89,8 @@ func (s *server) quiet(ctx context.Context, long bool) error {
 		}
 		changed := s.changed
 		s.mu.Unlock()
-		if s.inFlight.Load() == 0 && (!long || s.long.Load() == 0) {
+		// A request that is upgraded is long before it asks no more.
+		if !long && s.inFlight.Load() == 0 || long && s.asking.Load() == 0 && s.long.Load() == 0 {
 			return nil
 		}
 		select {

@@ -37,13 +37,13 @@ func TestSweepingWhileServersComeLosesNone(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range p.table.Load().binds["b"].targets[targetKey{"shop", ""}].list {
-			if !m.enter() {
+			if !m.enter(false) {
 				t.Fatalf("generation %d: its server takes nothing", gen+1)
 			}
 			if p.lasting.find(m.id) != m.server {
 				t.Fatalf("generation %d: its server is another one", gen+1)
 			}
-			m.leave()
+			m.leave(false)
 		}
 	}
 	close(stop)

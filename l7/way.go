@@ -83,7 +83,7 @@ func (ex *exchange) choose() (*member, way) {
 			return nil, w
 		}
 		m := ex.pick(w.target)
-		if m != nil && m.enter() {
+		if m != nil && m.enter(c.asks()) {
 			return m, w
 		}
 		switch { // gates close after the table that says so is in force
@@ -95,6 +95,9 @@ func (ex *exchange) choose() (*member, way) {
 		}
 	}
 }
+
+// asks reports whether the request asks for an upgrade.
+func (c *conn) asks() bool { return c.req.Upgrade != nil }
 
 // pick returns who of t is to take the next try, or nil.
 func (ex *exchange) pick(t *target) *member {

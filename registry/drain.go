@@ -8,7 +8,7 @@ import (
 )
 
 // Drain returns when every live balancer says that nothing is in flight at
-// instance; with long, upgraded connections count too. It takes nothing out of
+// instance or, with long, that no connection is upgraded. It takes nothing out of
 // traffic: Withdraw comes first. ctx bounds it. The questions asked at one time
 // are as many as callers times balancers.
 func (r *Registry) Drain(ctx context.Context, instance string, long bool) error {
