@@ -6,6 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/backstay/backstay/l7"
@@ -248,4 +251,48 @@ func TestTheLastAnswerOfAFrontendComesFromWhoIsThere(t *testing.T) {
 	if resp, body := w.answer("POST"); body != "new" || !resp.Close {
 		t.Errorf("%s %q, close %v", resp.Status, body, resp.Close)
 	}
+}
+
+// A request may last longer than the log that its frontend had when it came: its
+// line goes to the one there is.
+func TestALineGoesToTheLogThatThereIs(t *testing.T) {
+	dir := t.TempDir()
+	logTo := func(s *l7.Snapshot, file string) {
+		web(s, func(f *l7.Frontend) {
+			f.AccessLog = &l7.AccessLog{Path: filepath.Join(dir, file), Sample: 100, Errors: 100}
+		})
+	}
+	addr, arrived, open := gated(t)
+	r := newRig(t, func(s *l7.Snapshot) { logTo(s, "old") }, addr)
+	w := r.raw()
+	w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	comes(t, "the request arrives", arrived)
+	logTo(&r.snap, "new")
+	r.apply()
+	close(open)
+	w.answer("GET")
+	eventually(t, "a line", func() bool {
+		b, _ := os.ReadFile(filepath.Join(dir, "new"))
+		return strings.Contains(string(b), `"status":200`)
+	})
+}
+
+// The last answers of a frontend that has gone are logged where all its others are.
+func TestTheLastAnswerOfAFrontendIsLogged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "access.log")
+	addr, arrived, open := gated(t)
+	r := newRig(t, func(s *l7.Snapshot) {
+		web(s, func(f *l7.Frontend) { f.AccessLog = &l7.AccessLog{Path: path, Sample: 100, Errors: 100} })
+	}, addr)
+	w := r.raw()
+	w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	comes(t, "the request arrives", arrived)
+	r.snap.Frontends = map[string]l7.Frontend{}
+	r.apply()
+	close(open)
+	w.answer("GET")
+	eventually(t, "a line", func() bool {
+		b, _ := os.ReadFile(path)
+		return strings.Contains(string(b), `"status":200`)
+	})
 }

@@ -113,7 +113,7 @@ func newConn(p *Proxy, t *table, bind string, nc net.Conn) *conn {
 		timed: timed{Conn: nc, base: p.base}, p: p, raw: nc, bind: bind, table: t, front: f,
 		addr: addrOf(nc.RemoteAddr()), proto: f.proto(), small: getBuffer(smallBuffers),
 	}
-	c.seat.at.Store(f.state)
+	c.at.Store(f.state)
 	c.in, c.by, c.q.fields = *c.small, peerOf(c.addr), &c.req
 	c.fwd = h1.Forward{Peer: c.addr.String(), Host: hostOf(nc.LocalAddr())}
 	c.closing.Store(t.binds[bind] == nil)

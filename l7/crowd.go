@@ -84,8 +84,8 @@ func (s *seat) home() *frontState { return s.at.Load() }
 // moveTo has c counted at to instead, whatever the limit there: it has been let
 // in. For a moment it is counted at both, never at neither.
 func (c *conn) moveTo(to *frontState) {
-	c.seat.mu.Lock()
-	defer c.seat.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	from := c.home()
 	if from == to || c.stood {
 		return
@@ -93,14 +93,14 @@ func (c *conn) moveTo(to *frontState) {
 	to.mu.Lock()
 	to.add(c)
 	to.mu.Unlock()
-	c.seat.at.Store(to)
+	c.at.Store(to)
 	from.remove(c)
 }
 
 // stand ends the counting of c.
 func (c *conn) stand() {
-	c.seat.mu.Lock()
-	defer c.seat.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.stood = true
 	c.home().remove(c)
 }
