@@ -97,7 +97,7 @@ var deployCodes = []Code{
 	{"release_unknown", http.StatusNotFound, backstay.ExitNotFound, "that release is not kept"},
 	{"deploy_rolled_back", http.StatusConflict, backstay.ExitRolledBack, "the deploy was undone"},
 	{"deploy_paused", http.StatusConflict, backstay.ExitPerson, "the deploy waits for a person"},
-	{"deploy_stuck", http.StatusConflict, backstay.ExitPerson, "both releases are ill; a person is needed"},
+	{"deploy_stuck", http.StatusConflict, backstay.ExitPerson, "both releases are ill, or the only one is; a person is needed"},
 	{"deploy_failed", http.StatusConflict, backstay.ExitFailed, "the deploy ended before it changed anything"},
 	{"deploy_refused", http.StatusConflict, backstay.ExitRefused, "a guard did not let the deploy begin"},
 	{"deploy_superseded", http.StatusConflict, backstay.ExitDegraded, "another deploy took its place"},

@@ -19,7 +19,7 @@ const (
 	DeployDone        DeployState = "done"         // traffic has moved, the old instances are gone
 	DeployRollingBack DeployState = "rolling_back" // traffic first, instances second
 	DeployRolledBack  DeployState = "rolled_back"  // the release it came from runs
-	DeployStuck       DeployState = "stuck"        // both releases are ill; what is ready is kept
+	DeployStuck       DeployState = "stuck"        // both releases are ill, or the only one is; what is ready is kept
 	DeployRefused     DeployState = "refused"      // not begun: a guard said no
 	DeploySuperseded  DeployState = "superseded"   // another deploy took its place
 	DeployFailed      DeployState = "failed"       // ended before anything was changed

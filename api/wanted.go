@@ -21,7 +21,7 @@ const (
 	OutcomeSuperseded Outcome = "superseded"  // another release is wanted by now
 	OutcomeStopped    Outcome = "stopped"     // no instance is wanted
 	OutcomeWaits      Outcome = "waits"       // a deploy waits for a person
-	OutcomeStuck      Outcome = "stuck"       // both releases are ill, or the state of the service cannot be read
+	OutcomeStuck      Outcome = "stuck"       // both releases are ill, or the only one is, or the state of the service cannot be read
 )
 
 // Exit returns the status of a command that has asked for a release of which o

@@ -27,7 +27,7 @@ func (f Facts) proveDeploy(s Service, d Deploy) Proof {
 	case d.State == DeployDone && d.From == "":
 		p.What = move + " is done: every instance is there"
 	case d.State == DeployStuck && d.From == "":
-		p.What = move + " is stuck: it is ill and there is none to go back to; what is ready is kept, a person is needed"
+		p.What = move + " is stuck: it is ill and there is none to go back to; it is waited for, and a person is needed if it does not mend itself"
 	}
 	switch d.State {
 	case DeployChecking, DeployRolling, DeployFinishing, DeployRollingBack:
