@@ -38,6 +38,9 @@ func (a *app) operate(verb string) *cobra.Command {
 		},
 	}
 	if verb == "restart" {
+		cmd.Long = "A service is rolled to new instances, and no request is lost. An instance is killed with its tree and\n" +
+			"started again in place, at once: same name, ports and log. What it has in flight is cut; drain it first\n" +
+			"(backstay drain INSTANCE, and undrain it after) where that matters."
 		cmd.Flags().BoolVar(&detach, "detach", false, "do not wait for its end")
 	}
 	return cmd
