@@ -47,6 +47,8 @@ func child(role string) {
 			}
 			time.Sleep(200 * time.Millisecond)
 		}
+	case "foster":
+		foster(args[0], args[1])
 	case "trickle": // numbered lines for ever, each with the pid
 		for i := 0; ; i++ {
 			fmt.Println(os.Getpid(), i)

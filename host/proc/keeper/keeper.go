@@ -148,6 +148,12 @@ func (k *keeper) begin() (err error) {
 		return err
 	}
 	k.trees = trees.New(k.dir, "backstay-"+hex(keeperwire.Sum([]byte(k.dir))))
+	k.trees.Main = func(pid int) string {
+		if s := k.pids[pid]; s != nil {
+			return s.rec.Slot.ID
+		}
+		return ""
+	}
 	k.adopt(same)
 	k.bootFile()
 	return nil

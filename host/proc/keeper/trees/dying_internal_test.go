@@ -17,7 +17,8 @@ func TestWhoIsOnTheWayOutIsStillThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := cmd.Process.Pid
-	f := &Forest{dir: "/test-" + strconv.Itoa(os.Getpid()), dying: map[string]map[int]uint64{}}
+	f := New("/test-"+strconv.Itoa(os.Getpid()), "backstay-test-of-dying-"+strconv.Itoa(os.Getpid()))
+	t.Cleanup(func() { f.Clear("") })
 	one := Tree{Mark: "a"}
 	if f.Alive(one) {
 		t.Fatal("a stranger is taken for one of the tree")

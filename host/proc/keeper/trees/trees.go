@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/backstay/backstay/host/proc/keeper/sys"
+	"github.com/backstay/backstay/internal/keeperwire"
 )
 
 // Tree is processes that belong together: those in a cgroup where there is one,
@@ -30,12 +31,16 @@ type Forest struct {
 	// its way out has no environment any more, and is known by nothing else.
 	dying map[string]map[int]uint64
 
+	// Main says of which tree a process is the main one, by the records; empty is
+	// none. It outdoes what /proc says: a program may write over its environment.
+	Main func(pid int) string
+
 	Why string
 }
 
 // New returns the forest of the keeper of dir.
 func New(dir, name string) *Forest {
-	f := &Forest{dir: dir, dying: map[string]map[int]uint64{}}
+	f := &Forest{dir: dir, dying: map[string]map[int]uint64{}, Main: func(int) string { return "" }}
 	f.find(name)
 	return f
 }
@@ -47,7 +52,8 @@ func (f *Forest) cgroup(t Tree) bool { return f.base != "" && t.Cgroup != "" }
 
 // Stat is what /proc/PID/stat says.
 type Stat struct {
-	PPID, Wait   int    // field 52: wait status of a zombie
+	PPID, SID    int    // parent and session
+	Wait         int    // field 52: wait status of a zombie
 	Ticks        uint64 // start, field 22
 	UTime, STime int64  // in clock ticks
 	Exists       bool
@@ -64,7 +70,7 @@ func StatOf(pid int) (s Stat) {
 	}
 	number := func(i int) int { return atoi(string(f[i])) }
 	return Stat{
-		PPID: number(1), Wait: number(49), Ticks: uint64(number(19)), UTime: int64(number(11)), STime: int64(number(12)),
+		PPID: number(1), SID: number(3), Wait: number(49), Ticks: uint64(number(19)), UTime: int64(number(11)), STime: int64(number(12)),
 		Exists: true, Dead: f[0][0] == 'Z' || f[0][0] == 'X',
 	}
 }
@@ -97,7 +103,7 @@ func (f *Forest) Members(t Tree) (pids []int) {
 			continue
 		}
 		env, err := sys.Slurp("/proc/"+e.Name()+"/environ", buf)
-		parent[pid], in[pid] = st.PPID, err == nil && f.carries(env, t.Mark)
+		parent[pid], in[pid] = f.parent(pid, st), f.Main(pid) == t.Mark || err == nil && f.carries(env, t.Mark)
 	}
 	for pid, ticks := range f.dying[t.Mark] {
 		if st := StatOf(pid); st.Ticks != ticks || st.Dead {
@@ -117,6 +123,17 @@ func (f *Forest) Members(t Tree) (pids []int) {
 		}
 	}
 	return pids
+}
+
+// parent is whose tree pid is of by its birth, 0 where its parent says nothing. An
+// agent that has started a keeper gets the children of that keeper when it dies,
+// and what those have left behind: they are no part of it. Its own are in its
+// session, and carry its mark when they leave it; no instance is in that session.
+func (f *Forest) parent(pid int, st Stat) int {
+	if f.Main(pid) != "" || st.SID != st.PPID && f.Main(st.PPID) == keeperwire.AgentID {
+		return 0
+	}
+	return st.PPID
 }
 
 // sweepRounds bounds one pass over a tree that grows while it is stopped; what is
