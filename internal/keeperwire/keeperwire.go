@@ -12,7 +12,8 @@ import "github.com/backstay/backstay/internal/restart"
 // Version is that of the newest message here: major in the high byte.
 const Version = 0x0100
 
-// AgentID is the slot of the agent: SIGHUP is passed to it.
+// AgentID is the slot of the agent: SIGHUP is passed to it, and what it inherits is
+// no part of it.
 const AgentID = "backstay-agent"
 
 // Spec is how to run one instance: everything resolved, nothing left to look up.
