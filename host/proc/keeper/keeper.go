@@ -148,7 +148,7 @@ func (k *keeper) begin() (err error) {
 		return err
 	}
 	k.trees = trees.New(k.dir, "backstay-"+hex(keeperwire.Sum([]byte(k.dir))))
-	k.trees.Main = func(pid int) string {
+	k.trees.Foster, k.trees.Main = keeperwire.AgentID, func(pid int) string {
 		if s := k.pids[pid]; s != nil {
 			return s.rec.Slot.ID
 		}

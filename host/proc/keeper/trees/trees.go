@@ -12,7 +12,6 @@ import (
 	"syscall"
 
 	"github.com/backstay/backstay/host/proc/keeper/sys"
-	"github.com/backstay/backstay/internal/keeperwire"
 )
 
 // Tree is processes that belong together: those in a cgroup where there is one,
@@ -34,6 +33,9 @@ type Forest struct {
 	// Main says of which tree a process is the main one, by the records; empty is
 	// none. It outdoes what /proc says: a program may write over its environment.
 	Main func(pid int) string
+
+	// Foster is the mark of the agent, which may get the children of a keeper.
+	Foster string
 
 	Why string
 }
@@ -130,7 +132,8 @@ func (f *Forest) Members(t Tree) (pids []int) {
 // and what those have left behind: they are no part of it. Its own are in its
 // session, and carry its mark when they leave it; no instance is in that session.
 func (f *Forest) parent(pid int, st Stat) int {
-	if f.Main(pid) != "" || st.SID != st.PPID && f.Main(st.PPID) == keeperwire.AgentID {
+	up := f.Main(st.PPID)
+	if f.Main(pid) != "" || up != "" && up == f.Foster && st.SID != st.PPID {
 		return 0
 	}
 	return st.PPID
