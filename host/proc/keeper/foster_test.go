@@ -24,6 +24,9 @@ func foster(binary, dir string) {
 		cmd := exec.Command("/bin/sleep", "1000")
 		cmd.SysProcAttr = attr
 		if attr.Setpgid { // it is known by its parent alone, while that lives
+			if os.Mkdir(dir+"/first", 0o700) != nil {
+				continue // one is enough: nobody would find those of later agents
+			}
 			cmd.Env = []string{}
 		}
 		if err := cmd.Start(); err != nil {
