@@ -265,3 +265,21 @@ func TestAskingForWhereItGoesBackAnyway(t *testing.T) {
 		h.serve("shop@1 x3")
 	})
 }
+
+// A release whose instances live a little longer than min_ready, and end again
+// and again, is not waited for until the deadline.
+func TestAReleaseThatIsGoodByChanceGoesBack(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.runs("v1", fine)
+		began := time.Now()
+		h.rollsUntil(program{ready: 500 * time.Millisecond, dies: 2200 * time.Millisecond}, RolledBack)
+		h.serve("shop@1 x3")
+		d, _ := h.Status("shop")
+		if !strings.Contains(d.Reason, "it was good, and has ended 2 times since") {
+			t.Errorf("because %q", d.Reason)
+		}
+		if took := d.Ended.Sub(began); took > 20*time.Second { // of the clock of the bubble
+			t.Errorf("it took %v", took)
+		}
+	})
+}

@@ -97,6 +97,7 @@ type Member struct {
 	Dead  int       `json:"dead,omitempty"` // runs that have ended
 	Ready time.Time `json:"ready,omitzero"` // since when, as last seen
 	Good  bool      `json:"good,omitempty"` // was ready for min_ready
+	Fell  int       `json:"fell,omitempty"` // runs that have ended since it was good
 	Gone  bool      `json:"gone,omitempty"` // is to be stopped: it is replaced
 }
 

@@ -47,7 +47,7 @@ func decided(d Deploy) Deploy {
 	d.Waits, d.Replaced, d.Of, d.Leaving = "", 0, 0, 0
 	d.Members = slices.Clone(d.Members)
 	for i := range d.Members {
-		d.Members[i].Dead = 0
+		d.Members[i].Dead, d.Members[i].Fell = 0, 0
 	}
 	return d
 }

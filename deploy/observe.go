@@ -27,7 +27,12 @@ func (p *planner) observe(judge bool) {
 		if failure == "" || !judge || p.d.From == 0 {
 			continue
 		}
-		if p.fail(m, i, failure); p.d.State != Rolling && p.d.State != Finishing {
+		if m.Good {
+			p.relapse(m, i.Instance, failure)
+		} else {
+			p.fail(m, i, failure)
+		}
+		if p.d.State != Rolling && p.d.State != Finishing {
 			return
 		}
 	}
@@ -50,8 +55,8 @@ func (p *planner) remember(id string) *Member {
 	return &p.d.Members[len(p.d.Members)-1]
 }
 
-// follow brings m up to date and returns how i failed inside min_ready, if it
-// did since the last time.
+// follow brings m up to date and returns how i failed inside min_ready, or died
+// after it was good, if it did since the last time.
 func (p *planner) follow(m *Member, i backstay.Instance) (failure string) {
 	dead, ready := ended(i), time.Time{}
 	if i.Ready {
@@ -61,6 +66,8 @@ func (p *planner) follow(m *Member, i backstay.Instance) (failure string) {
 	was := *m
 	m.Dead, m.Ready = max(m.Dead, dead), ready
 	switch {
+	case m.Good && died:
+		return deathLine(i, was)
 	case m.Good: // its life is supervise's business now
 	case p.good(i), i.Ready && !p.Now.Before(ready.Add(p.Config.MinReady.Std())):
 		m.Good = true
@@ -106,6 +113,16 @@ func (p *planner) fail(m *Member, i *inst, failure string) {
 		reason = failure + "; " + plural(p.d.Flakes, "replacement") + " in this step before it"
 	}
 	p.give(reason, i.Instance)
+}
+
+// relapse judges the death of an instance that was good, while the deploy still
+// runs: supervise starts it again, and that is that. One that does it again and
+// again was good for min_ready by chance, and would hold the deploy up until its
+// deadline, with fewer and fewer instances that serve.
+func (p *planner) relapse(m *Member, i backstay.Instance, failure string) {
+	if m.Fell++; m.Fell > p.Config.Retries {
+		p.give(failure+"; it was good, and has ended "+plural(m.Fell, "time")+" since", i)
+	}
 }
 
 // give ends the way forward, as on_failure says. ill is the instance in reason;

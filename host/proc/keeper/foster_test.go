@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -104,6 +106,7 @@ func (n *node) foster() *fostered {
 	f.spec = n.role(keeperwire.AgentID, "foster", binary, n.dir)
 	f.spec.Argv[0] = n.copied(f.spec.Argv[0])
 	f.spec.Cgroup, f.spec.Restart = "", restart.Policy{Min: time.Millisecond, Max: time.Millisecond}
+	n.t.Cleanup(f.end)
 	f.agent = int(f.c.up(f.spec).PID)
 	f.own = f.printed(keeperwire.AgentID, 3)
 	n.forget(f.own[2])
@@ -127,6 +130,23 @@ func (n *node) foster() *fostered {
 		eventually(n.t, "the agent gets "+strconv.Itoa(pid), func() bool { return pkgtrees.StatOf(pid).PPID == f.agent })
 	}
 	return f
+}
+
+// end kills agent and keeper, each of which starts the other again.
+func (f *fostered) end() {
+	eventually(f.t, "neither agent nor keeper is left", func() bool {
+		left := 0
+		lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, path := range lines {
+			text, _ := os.ReadFile(path)
+			if words := strings.Split(string(text), "\x00"); slices.Contains(words, f.dir) {
+				pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+				left++
+			}
+		}
+		return left == 0
+	})
 }
 
 // copied is a program where anybody may run it.
