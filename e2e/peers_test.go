@@ -198,15 +198,20 @@ func rolesOf(names ...string) func(api.Status) string {
 
 func (p *peers) killKinds(kinds ...string) {
 	p.t.Helper()
+	var pids []int
 	for _, kind := range kinds {
-		pids := p.pidsOf(kind)
-		if len(pids) == 0 {
-			p.t.Fatalf("there is no %s to be killed", kind)
-		}
-		for _, pid := range pids {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-				p.t.Fatal(err)
+		p.until(kind+" is there to be killed", func(api.Status) string {
+			found := p.pidsOf(kind)
+			pids = append(pids, found...)
+			if len(found) == 0 {
+				return "no " + kind + " in /proc"
 			}
+			return ""
+		})
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			p.t.Fatal(err)
 		}
 	}
 }

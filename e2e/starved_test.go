@@ -25,7 +25,7 @@ services:
     probes: { readiness: { http: /healthz, period: 250ms } }
     deploy: { min_ready: 100ms }
 frontends:
-  web: { bind: ["127.0.0.1:PORT"], routes: [{ to: shop }] }
+  web: { bind: ["127.0.0.1:PORT"], timeout: { idle: 1h }, routes: [{ to: shop }] } # it may starve for minutes
 `
 
 // A proxy that gets a thousandth of a CPU, and shares that with others, answers
