@@ -79,18 +79,7 @@ func TestKeeperComesBackWithTheRunDirectoryFull(t *testing.T) {
 // What is dead is never shown as running, and who looks is told what is wrong.
 func TestKeeperThatCannotComeBackIsToldOf(t *testing.T) {
 	t.Parallel()
-	n := newNode(t)
-	n.write(versionFile)
-	front := n.up()
-	n.whole("shop", 1)
-	must(t, front.Kill())
-	n.ends(front)
-	boot := filepath.Join(n.opt.Dirs.Keeper(), "boot")
-	must(t, os.Remove(boot))
-	must(t, os.MkdirAll(filepath.Join(boot, "in the way"), 0o700))
-	k := n.keeper()
-	must(t, k.KillKeeper())
-	must(t, k.Close())
+	n, _, boot := keeperKilledForGood(t)
 	s := n.until("the keeper is gone", func(s api.Status) bool { return problem(s, "keeper_gone", "boot") != "" })
 	if r := s.Role("keeper"); r.Running || r.PID != 0 || r.Because == "" {
 		t.Errorf("it is shown as %+v", r)

@@ -75,6 +75,20 @@ func frontKilled(t *testing.T) (n *node, id string) {
 	return n, id
 }
 
+// keeperKilledForGood is [frontKilled] whose keeper is killed too, and cannot come
+// back while the directory boot is in its way.
+func keeperKilledForGood(t *testing.T) (n *node, id, boot string) {
+	t.Helper()
+	n, id = frontKilled(t)
+	boot = bootFile(n.opt.Dirs)
+	must(t, os.Remove(boot))
+	must(t, os.MkdirAll(filepath.Join(boot, "in the way"), 0o700))
+	k := n.keeper()
+	must(t, k.KillKeeper())
+	must(t, k.Close())
+	return n, id, boot
+}
+
 // A front that is killed costs nothing. The next one takes over what runs, with
 // its own file, and ends it; a third one beside it is refused.
 func TestNextFrontTakesOver(t *testing.T) {
@@ -296,13 +310,7 @@ func TestAgentAndRoleBesideOneThatRunsAreRefused(t *testing.T) {
 // ends by itself. What runs is left to the next front, which finds it.
 func TestFrontWithoutKeeperLeavesNoAgent(t *testing.T) {
 	t.Parallel()
-	n, id := frontKilled(t)
-	boot := filepath.Join(n.opt.Dirs.Keeper(), "boot")
-	must(t, os.Remove(boot))
-	must(t, os.MkdirAll(filepath.Join(boot, "in the way"), 0o700))
-	k := n.keeper()
-	must(t, k.KillKeeper())
-	must(t, k.Close())
+	n, id, boot := keeperKilledForGood(t)
 	if n.ends(n.up()) {
 		t.Error("a front without a keeper ended well")
 	}

@@ -113,14 +113,14 @@ func (a *agent) takesOwnPort(d *desired) error {
 	if now == nil {
 		return nil
 	}
-	for _, bind := range now.file.Binds() {
-		b, err := l7.ParseBind(bind)
-		if err != nil || b.Unix != "" || slices.Contains(d.file.Binds(), bind) {
+	was, is := now.file.ParsedBinds(), d.file.ParsedBinds()
+	for _, bind := range sortedKeys(was) {
+		if _, stays := is[bind]; stays || was[bind].Unix != "" {
 			continue
 		}
 		for _, service := range d.file.ServiceNames() {
 			for name, p := range d.file.Services[service].Ports {
-				if p.Number == b.Port {
+				if p.Number == was[bind].Port {
 					return portMoves(d.file, bind, "services."+service+".ports."+name)
 				}
 			}

@@ -68,7 +68,7 @@ func (s *secrets) read(ctx context.Context, f *config.File) (next *secrets, unre
 	return next, unread
 }
 
-// take replaces the contents by those of next. A secret that next has not stays:
+// take takes the contents that next has. A secret that next has not stays:
 // what runs, and what is gone back to, may have been made with it.
 func (s *secrets) take(next *secrets) {
 	next.mu.Lock()
@@ -76,12 +76,7 @@ func (s *secrets) take(next *secrets) {
 	next.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, was := range s.text {
-		if _, ok := text[name]; !ok {
-			text[name] = was
-		}
-	}
-	s.text = text
+	maps.Copy(s.text, text)
 }
 
 // fill adds a secret that could not be read before.

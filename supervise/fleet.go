@@ -192,12 +192,20 @@ func (f *fleet) mayKill(now time.Time, m *machine) bool {
 // release starts those whose dependencies are met, and has the others say what
 // they wait for.
 func (f *fleet) release(now time.Time) {
+	if len(f.waiting) == 0 {
+		return
+	}
+	held := portHolders{}
+	for _, m := range f.machines {
+		held.add(m)
+	}
 	for _, m := range sortedOf(f.waiting) {
 		was := m.because
-		if services, because := f.missing(m); because != "" {
+		if services, because := f.missing(m, held); because != "" {
 			m.hold(services, because)
 		} else {
 			m.begin(now)
+			held.add(m)
 		}
 		if m.because != was || m.state != backstay.Waiting {
 			f.touch(m)
@@ -206,14 +214,14 @@ func (f *fleet) release(now time.Time) {
 }
 
 // missing returns which services m waits for, and why in words; empty if none.
-func (f *fleet) missing(m *machine) (services []string, because string) {
+func (f *fleet) missing(m *machine, held portHolders) (services []string, because string) {
 	if !f.told {
 		return nil, "waits until the file has been read"
 	}
 	if _, ok := f.services[m.meta.Service]; !ok {
 		return nil, "its service is not in the file"
 	}
-	if port, o := f.holder(m); o != nil {
+	if port, o := held.of(m); o != nil {
 		return nil, fmt.Sprintf("waits for port %d, which %s (%s) has until it is gone", port, o.id, o.state)
 	}
 	var words []string
@@ -232,23 +240,25 @@ func (f *fleet) missing(m *machine) (services []string, because string) {
 	return services, "waits for " + strings.Join(words, ", and for ")
 }
 
-// holder returns an instance that has a port of m: a service that has left the
-// file, whose fixed port another one has taken over, answers there until it is
-// gone, to clients and to the probes of m alike.
-func (f *fleet) holder(m *machine) (port uint16, o *machine) {
-	if len(m.meta.Ports) == 0 {
-		return 0, nil
+// portHolders is who has each port, of all that do not wait: a service that has
+// left the file, whose fixed port another one has taken over, answers there until
+// it is gone, to clients and to the probes of the other alike.
+type portHolders map[uint16]*machine
+
+func (h portHolders) add(m *machine) {
+	if m.state == backstay.Waiting {
+		return
 	}
-	for _, o := range f.machines {
-		if o == m || o.state == backstay.Waiting {
-			continue
-		}
-		for _, n := range o.meta.Ports {
-			for _, mine := range m.meta.Ports {
-				if n == mine {
-					return n, o
-				}
-			}
+	for _, n := range m.meta.Ports {
+		h[n] = m
+	}
+}
+
+// of returns who has a port that m is to have, or nil.
+func (h portHolders) of(m *machine) (port uint16, o *machine) {
+	for _, n := range m.meta.Ports {
+		if o := h[n]; o != nil {
+			return n, o
 		}
 	}
 	return 0, nil
