@@ -123,3 +123,20 @@ func TestReadOnlyCgroupsAreDoneWithout(t *testing.T) {
 	}
 	stopTree(t, n, c, trees["wrapper"])
 }
+
+func TestKeeperOfNothingLeavesNoCgroup(t *testing.T) {
+	t.Parallel()
+	hosttest.NeedRoot(t, "to have cgroups")
+	n := newNode(t)
+	c := n.start()
+	c.start(n.spec("x", "true"))
+	c.until("x", keeperwire.Completed)
+	if len(n.trees()) == 0 {
+		hosttest.Cannot(t, "cgroup v2 hierarchy")
+	}
+	c.do(keeperwire.Msg{Kind: keeperwire.Leave})
+	_ = n.cmd.Wait()
+	if left := n.trees(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
